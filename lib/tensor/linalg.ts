@@ -1,0 +1,118 @@
+/**
+ * Factors of second moments, in float64. Everything that compensates rounding errors (GPTQ and its kin) needs one thing of H: the upper triangular U
+ * with H⁻¹ = UᵀU. It comes from the factor H = V Vᵀ with V upper triangular (a Cholesky factor taken from the last column backwards) as U = V⁻¹,
+ * so that no inverse of H is ever formed.
+ */
+import { NumericalError } from "./errors.ts";
+import type { Kernels } from "./kernels.ts";
+import { type Matrix, type Matrix64, matrix64 } from "./matrix.ts";
+
+export interface UpperFactorOptions {
+  /** Added to the diagonal as a fraction of its mean. */
+  readonly damping?: number;
+  /** The arithmetic for the large products; plain loops by default. */
+  readonly kernels?: Kernels;
+  readonly signal?: AbortSignal;
+}
+
+export interface UpperFactor {
+  /** Upper triangular `[n, n]` float64 with (H + damping · mean(diag H) · I)⁻¹ = UᵀU. */
+  readonly U: Matrix64;
+  /** The damping that succeeded. */
+  readonly damping: number;
+  /** How often it had to be raised. */
+  readonly retries: number;
+}
+
+const RETRIES = 6;
+
+/** The lower triangular L `[n, n]` with A = L Lᵀ; only the lower triangle of A is read. Throws `NumericalError` when A is not positive definite. */
+export function cholesky(A: Matrix64): Matrix64 {
+  const n = squareSize(A);
+  const L = matrix64(n, n);
+  const a = A.data, l = L.data;
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = a[i * n + j];
+      for (let p = 0; p < j; p++) sum -= l[i * n + p] * l[j * n + p];
+      l[i * n + j] = i === j ? pivot(sum, i) : sum / l[j * n + j];
+    }
+  }
+  return L;
+}
+
+/** The inverse of a lower triangular L `[n, n]`. Throws `NumericalError` for a zero on the diagonal. */
+export function invertLower(L: Matrix64): Matrix64 {
+  const n = squareSize(L);
+  const out = matrix64(n, n);
+  const l = L.data, x = out.data;
+  for (let i = 0; i < n; i++) {
+    const d = l[i * n + i];
+    if (d === 0) throw new NumericalError(`Cannot invert a triangular matrix: entry ${i} of its diagonal is zero`);
+    for (let j = 0; j < i; j++) {
+      let sum = 0;
+      for (let p = j; p < i; p++) sum += l[i * n + p] * x[p * n + j];
+      x[i * n + j] = -sum / d;
+    }
+    x[i * n + i] = 1 / d;
+  }
+  return out;
+}
+
+/**
+ * U with (H + damping · mean(diag H) · I)⁻¹ = UᵀU, raising `damping` tenfold at most six times.
+ *
+ * @param H symmetric `[n, n]`, float64 or float32; dead inputs (H_jj = 0) are the caller's to fill. Only the upper triangle is read.
+ * @throws NumericalError when no damping makes H positive definite or H is not finite; RangeError when `damping` is negative.
+ */
+export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOptions = {}): Promise<UpperFactor> {
+  const { damping: first = 0.01 } = options;
+  const n = squareSize(H);
+  if (!(first >= 0)) throw new RangeError(`Cannot factor H with damping ${first}: wanted a number of at least 0`);
+  const mean = meanDiagonal(H);
+  let damping = first;
+  for (let retries = 0;; retries++) {
+    const work = matrix64(n, n);
+    work.data.set(H.data);
+    for (let j = 0; j < n; j++) work.data[j * n + j] += damping * mean;
+    try {
+      await factorInPlace(work);
+      return { U: work, damping, retries };
+    } catch (error) {
+      if (!(error instanceof NumericalError) || retries === RETRIES) throw error;
+      // Without damping there is nothing to raise.
+      damping = damping === 0 ? 1e-6 : damping * 10;
+    }
+  }
+}
+
+function factorInPlace(work: Matrix64): Promise<void> {
+  const n = work.rows, a = work.data;
+  const reversed = matrix64(n, n);
+  for (let k = 0; k < n * n; k++) reversed.data[k] = a[n * n - 1 - k];
+  const inverse = invertLower(cholesky(reversed)).data;
+  for (let k = 0; k < n * n; k++) a[k] = inverse[n * n - 1 - k];
+  return Promise.resolve();
+}
+
+function meanDiagonal(H: Matrix64 | Matrix): number {
+  let sum = 0;
+  for (let j = 0; j < H.rows; j++) sum += H.data[j * H.cols + j];
+  const mean = sum / H.rows;
+  if (!(mean > 0 && mean < Infinity)) {
+    throw new NumericalError(`Cannot factor H: the mean of its diagonal is ${mean}, wanted a positive finite number`);
+  }
+  return mean;
+}
+
+function pivot(value: number, index: number): number {
+  if (!(value > 0 && value < Infinity)) {
+    throw new NumericalError(`Cannot factor H: pivot ${index} is ${value}, so it is not positive definite`);
+  }
+  return Math.sqrt(value);
+}
+
+function squareSize(A: Matrix64 | Matrix): number {
+  if (A.rows !== A.cols) throw new TypeError(`Cannot factor a ${A.rows} x ${A.cols} matrix: wanted a square one`);
+  return A.rows;
+}
