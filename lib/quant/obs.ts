@@ -1,0 +1,214 @@
+/**
+ * The one loop of optimal brain surgery (GPTQ, arXiv 2210.17323; OBC, arXiv 2208.11580). Columns are rounded from left to right in blocks, and the error
+ * of a block is passed on to the columns after it, through the factor U with H⁻¹ = UᵀU:
+ *
+ *   E_b = (W_b - Q_b) U_bb⁻¹,   W[:, later] -= E_b U[b, later],   so that at the end   W0 - Q = E U   and   tr((W0 - Q) H (W0 - Q)ᵀ) = ‖E‖².
+ *
+ * Two hooks. Block-wise: a `BlockQuantizer` sees the block and returns Q_b. Column-wise: it runs `compensateRow` on each row, which rounds one weight
+ * after the other and hands E_b back. Later blocks are brought up to date when they are reached (one product with all of E so far) rather than after
+ * each block, which writes every weight once.
+ */
+import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+
+/** What a block quantiser sees. */
+export interface ObsBlock {
+  /** Columns [start, end). */
+  readonly start: number;
+  readonly end: number;
+  /** The block's weights, compensated for all earlier blocks: `[rows, width]` float32, the quantiser's own copy. */
+  readonly X: Matrix;
+  /** U_bb, upper triangular `[width, width]` float64. */
+  readonly U: Matrix64;
+  /** The running weights `[rows, columns]`, to read: columns from `start` to the end of the panel are compensated, those after it are not yet. */
+  readonly W: Matrix;
+  readonly kernels: Kernels;
+}
+
+export interface ObsStep {
+  /** The block as it will be decoded (up to the rounding of stored scales), `[rows, width]` float32. */
+  readonly Q: Matrix;
+  /** The error to pass on, `[rows, width]` float32, when the quantiser has it already; else it follows from `compensation`. */
+  readonly E?: Matrix;
+}
+
+export type BlockQuantizer = (block: ObsBlock) => Promise<ObsStep> | ObsStep;
+
+/** `exact`: (X - Q) U_bb⁻¹. `diagonal`: (X - Q) / diag(U_bb), the shortcut of the binarisation codes. `none`: nothing is passed on. */
+export type Compensation = "exact" | "diagonal" | "none";
+
+export interface ObsOptions {
+  /** Upper triangular `[columns, columns]` with H⁻¹ = UᵀU. */
+  readonly U: Matrix64;
+  readonly blockSize?: number;
+  /** Columns that are brought up to date together, a multiple of `blockSize`: for quantisers that look ahead of their block. */
+  readonly panelSize?: number;
+  readonly compensation?: Compensation;
+  readonly kernels?: Kernels;
+  readonly signal?: AbortSignal;
+}
+
+export interface ObsResult {
+  /** `[rows, columns]` float32. */
+  readonly Q: Matrix;
+  /** Eᵀ, `[columns, rows]` float32. */
+  readonly errorsT: Matrix;
+  /** ½ ‖E‖²: half the damped objective when the compensation is exact. */
+  readonly loss: number;
+}
+
+/**
+ * Quantises `W` `[rows, columns]` block by block; `W` itself is not written.
+ *
+ * @throws TypeError when U does not fit W; RangeError for sizes that are not positive integers or a panel that is no multiple of the block.
+ */
+export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOptions): Promise<ObsResult> {
+  const { U, blockSize = 128, panelSize = blockSize, compensation = "exact", kernels = referenceKernels, signal } =
+    options;
+  const { rows, cols } = W;
+  checkSizes(W, U, blockSize, panelSize);
+  const running = matrix(rows, cols, W.data.slice());
+  const Q = matrix(rows, cols);
+  const errorsT = matrix(cols, rows);
+  const passesOn = compensation !== "none";
+  let loss = 0;
+  for (let panelStart = 0; panelStart < cols; panelStart += panelSize) {
+    const panelEnd = Math.min(panelStart + panelSize, cols);
+    if (passesOn) await compensate(running, errorsT, U, 0, panelStart, panelStart, panelEnd, kernels);
+    for (let start = panelStart; start < panelEnd; start += blockSize) {
+      signal?.throwIfAborted();
+      const end = Math.min(start + blockSize, panelEnd);
+      const X = sliceColumns(running, start, end);
+      const Ubb = sliceSquare(U, start, end);
+      const step = await quantizer({ start, end, X, U: Ubb, W: running, kernels });
+      pasteColumns(step.Q, Q, start);
+      const E = step.E ?? blockError(sliceColumns(running, start, end), step.Q, Ubb, compensation);
+      loss += storeErrors(E, errorsT, start);
+      if (passesOn) await compensate(running, errorsT, U, start, end, end, panelEnd, kernels);
+    }
+  }
+  return { Q, errorsT, loss };
+}
+
+/**
+ * One row through its block, column by column: q_j = round(j, w_j), e_j = (w_j - q_j) / U_jj, w_p -= e_j U_jp for p > j.
+ *
+ * @param w running weights of the row, `[width]` float64; on return each entry is what `round` saw
+ * @param U U_bb, row-major `[width, width]` float64
+ * @param round the value that weight w of column j (within the block) becomes; it may read `w` from j on, to fit a grid at the start of a group
+ * @param q receives the values, at `offset` and on
+ * @param e receives the errors, at `offset` and on
+ */
+export function compensateRow(
+  w: Float64Array,
+  U: Float64Array,
+  width: number,
+  round: (j: number, w: number) => number,
+  q: Float32Array,
+  e: Float32Array,
+  offset: number,
+): void {
+  for (let j = 0; j < width; j++) {
+    const row = j * width;
+    const value = round(j, w[j]);
+    const error = (w[j] - value) / U[row + j];
+    for (let p = j + 1; p < width; p++) w[p] -= error * U[row + p];
+    q[offset + j] = value;
+    e[offset + j] = error;
+  }
+}
+
+/** The error that a block passes on when its columns were rounded all at once, `[rows, width]`. */
+export function blockError(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): Matrix {
+  const { rows, cols: width } = X;
+  const E = matrix(rows, width);
+  const u = U.data;
+  const e = new Float64Array(width);
+  for (let i = 0; i < rows; i++) {
+    const at = i * width;
+    for (let j = 0; j < width; j++) e[j] = X.data[at + j] - Q.data[at + j];
+    for (let j = 0; j < width; j++) {
+      e[j] /= u[j * width + j];
+      if (compensation === "exact") {
+        for (let p = j + 1; p < width; p++) e[p] -= e[j] * u[j * width + p];
+      }
+      E.data[at + j] = e[j];
+    }
+  }
+  return E;
+}
+
+/** W[:, to] -= E[:, from] U[from, to] for the columns [fromStart, fromEnd) and [toStart, toEnd). */
+async function compensate(
+  W: Matrix,
+  errorsT: Matrix,
+  U: Matrix64,
+  fromStart: number,
+  fromEnd: number,
+  toStart: number,
+  toEnd: number,
+  kernels: Kernels,
+): Promise<void> {
+  const inner = fromEnd - fromStart, width = toEnd - toStart, { rows, cols } = W;
+  if (inner === 0 || width === 0) return;
+  const factor = matrix(inner, width);
+  for (let p = 0; p < inner; p++) {
+    const at = (fromStart + p) * cols + toStart;
+    factor.data.set(U.data.subarray(at, at + width), p * width);
+  }
+  const errors = matrix(inner, rows, errorsT.data.subarray(fromStart * rows, fromEnd * rows));
+  const update = (await kernels.gemm(errors, factor, { transA: true })).data;
+  for (let i = 0; i < rows; i++) {
+    const at = i * cols + toStart;
+    for (let j = 0; j < width; j++) W.data[at + j] -= update[i * width + j];
+  }
+}
+
+/** Writes E into its columns of Eᵀ and returns half its squared norm. */
+function storeErrors(E: Matrix, errorsT: Matrix, start: number): number {
+  const { rows, cols: width, data } = E;
+  let squares = 0;
+  for (let j = 0; j < width; j++) {
+    const at = (start + j) * rows;
+    for (let i = 0; i < rows; i++) {
+      const e = data[i * width + j];
+      errorsT.data[at + i] = e;
+      squares += e * e;
+    }
+  }
+  return squares / 2;
+}
+
+function sliceColumns(A: Matrix, start: number, end: number): Matrix {
+  const out = matrix(A.rows, end - start);
+  for (let i = 0; i < A.rows; i++) {
+    out.data.set(A.data.subarray(i * A.cols + start, i * A.cols + end), i * (end - start));
+  }
+  return out;
+}
+
+function pasteColumns(from: Matrix, to: Matrix, start: number): void {
+  for (let i = 0; i < from.rows; i++) {
+    to.data.set(from.data.subarray(i * from.cols, (i + 1) * from.cols), i * to.cols + start);
+  }
+}
+
+function sliceSquare(U: Matrix64, start: number, end: number): Matrix64 {
+  const out = matrix64(end - start, end - start);
+  for (let j = start; j < end; j++) {
+    out.data.set(U.data.subarray(j * U.cols + start, j * U.cols + end), (j - start) * (end - start));
+  }
+  return out;
+}
+
+function checkSizes(W: Matrix, U: Matrix64, blockSize: number, panelSize: number): void {
+  if (U.rows !== W.cols || U.cols !== W.cols) {
+    throw new TypeError(`Cannot quantise: U is ${U.rows} x ${U.cols} but W has ${W.cols} columns`);
+  }
+  if (!Number.isInteger(blockSize) || blockSize < 1) {
+    throw new RangeError(`Cannot quantise in blocks of ${blockSize} columns: wanted a positive integer`);
+  }
+  if (!Number.isInteger(panelSize / blockSize) || panelSize < 1) {
+    throw new RangeError(`Cannot quantise in panels of ${panelSize} columns: wanted a multiple of ${blockSize}`);
+  }
+}
