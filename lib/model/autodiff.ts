@@ -1,0 +1,133 @@
+/**
+ * Reverse-mode differentiation over the graph builder: one rule per operator, which appends the operators of its gradient.
+ * Shapes must be static. Notation: y = op(x...), `dy` the gradient of the loss with respect to y.
+ */
+import type { Graph, Node, Value } from "./graph.ts";
+import { add, div, matmul, mul, reduceSum, reshape, sigmoid, softmax, sub, transpose } from "./ops.ts";
+
+type Rule = (g: Graph, node: Node, dy: Value) => (Value | undefined)[];
+
+/** Gradients of the scalar `loss` with respect to each of `parameters`, appended to the graph. Throws for an operator without a rule. */
+export function gradients(g: Graph, loss: Value, parameters: readonly Value[]): Value[] {
+  const nodes = g.nodes.slice();
+  const needed = dependents(nodes, parameters);
+  const grads = new Map<string, Value>([[loss.name, g.scalar(1)]]);
+  for (const node of nodes.reverse()) {
+    const dy = grads.get(node.outputs[0].name);
+    if (!dy || !needed.has(node.outputs[0].name)) continue;
+    const rule = rules[node.op];
+    if (!rule) throw new TypeError(`Cannot differentiate: operator ${node.op} has no gradient rule`);
+    rule(g, node, dy).forEach((dx, i) => {
+      const x = node.inputs[i];
+      if (!dx || !needed.has(x.name)) return;
+      const reduced = unbroadcast(g, dx, x);
+      const before = grads.get(x.name);
+      grads.set(x.name, before ? add(g, before, reduced) : reduced);
+    });
+  }
+  return parameters.map((p) => {
+    const grad = grads.get(p.name);
+    if (!grad) throw new TypeError(`Cannot differentiate: the loss does not depend on "${p.name}"`);
+    return grad;
+  });
+}
+
+const rules: Record<string, Rule> = {
+  Add: (_g, _n, dy) => [dy, dy],
+  Sub: (g, _n, dy) => [dy, mul(g, dy, g.scalar(-1))],
+  Mul: (g, { inputs: [a, b] }, dy) => [mul(g, dy, b), mul(g, dy, a)],
+  Div: (g, { inputs: [, b], outputs: [y] }, dy) => {
+    const da = div(g, dy, b);
+    return [da, mul(g, g.scalar(-1), mul(g, da, y))];
+  },
+  // s' = s (1 - s)
+  Sigmoid: (g, { outputs: [s] }, dy) => [mul(g, dy, mul(g, s, sub(g, g.scalar(1), s)))],
+  // dx = p (dy - Σ dy p)
+  Softmax: (g, { outputs: [p] }, dy) => {
+    const weighted = mul(g, dy, p);
+    return [sub(g, weighted, mul(g, p, sumLast(g, weighted)))];
+  },
+  // dx = dy - softmax(x) Σ dy
+  LogSoftmax: (g, { inputs: [x] }, dy) => [sub(g, dy, mul(g, softmax(g, x), sumLast(g, dy)))],
+  ReduceSum: (g, { inputs: [x, axes], attributes }, dy) => {
+    const kept = x.shape.map((d, i) => g.intsOf(axes).includes(i) ? 1 : d);
+    return [mul(g, attributes.keepdims === 1 ? dy : reshape(g, dy, kept), ones(g, x))];
+  },
+  Reshape: (g, { inputs: [x] }, dy) => [reshape(g, dy, x.shape)],
+  Transpose: (g, { attributes }, dy) => {
+    const perm = attributes.perm as readonly number[];
+    return [transpose(g, dy, perm.map((_, i) => perm.indexOf(i)))];
+  },
+  FusedMatMul: matmulRule,
+  SimplifiedLayerNormalization: rmsNormRule,
+  // RoPE is a rotation, its transpose turns back: negate the sine.
+  RotaryEmbedding: (g, { inputs: [, position, cos, sin], attributes }, dy) => {
+    const back = mul(g, sin, g.scalar(-1));
+    return g.append("RotaryEmbedding", [dy, position, cos, back], [dy], attributes);
+  },
+  // Rows are summed by a product with the one-hot matrix of the indices: parallel, and exact on repeated indices.
+  Gather: (g, { inputs: [table, indices] }, dy) => {
+    const [rows, width] = table.shape as number[];
+    const count = size(indices);
+    const oneHot = oneHotRows(g, reshape(g, indices, [count, 1]), rows);
+    return [matmul(g, oneHot, reshape(g, dy, [count, width]), { transA: true })];
+  },
+  GatherElements: (g, { inputs: [x, index] }, dy) => [mul(g, oneHotRows(g, index, x.shape[1] as number), dy)],
+};
+
+/** C = alpha · op(A) · op(B): dA = alpha · dC · op(B)ᵀ and dB = alpha · op(A)ᵀ · dC, transposed back where op transposes. */
+function matmulRule(g: Graph, { inputs: [A, B], attributes }: Node, dy: Value): Value[] {
+  const { alpha } = attributes as { alpha: number };
+  const [transA, transB] = [attributes.transA === 1, attributes.transB === 1];
+  const dA = transA
+    ? matmul(g, B, dy, { transA: transB, transB: true, alpha })
+    : matmul(g, dy, B, { transB: !transB, alpha });
+  // A weight shared by a batch: fold the batch into the rows, so that its gradient is one product.
+  const shared = B.shape.length === 2 && A.shape.length > 2;
+  const [a, d] = shared ? [flat(g, A), flat(g, dy)] : [A, dy];
+  const dB = transB
+    ? matmul(g, d, a, { transA: true, transB: transA, alpha })
+    : matmul(g, a, d, { transA: !transA, alpha });
+  return [dA, dB];
+}
+
+/** y = x r w with r = (mean(x²) + ε)^-1/2: dx = r (w dy - x r² mean(x w dy)), dw = Σ dy x r. */
+function rmsNormRule(g: Graph, { inputs: [x, w], outputs: [, r] }: Node, dy: Value): Value[] {
+  const width = x.shape.at(-1) as number;
+  const wdy = mul(g, dy, w);
+  const xr = mul(g, x, r);
+  const mean = mul(g, sumLast(g, mul(g, xr, wdy)), g.scalar(1 / width));
+  const dx = mul(g, r, sub(g, wdy, mul(g, xr, mean)));
+  return [dx, mul(g, dy, xr)];
+}
+
+function dependents(nodes: readonly Node[], parameters: readonly Value[]): Set<string> {
+  const names = new Set(parameters.map((p) => p.name));
+  for (const node of nodes) {
+    if (node.inputs.some((v) => names.has(v.name))) node.outputs.forEach((v) => names.add(v.name));
+  }
+  return names;
+}
+
+/** Sums a gradient over the axes along which its input was broadcast. */
+function unbroadcast(g: Graph, dx: Value, x: Value): Value {
+  const extra = dx.shape.length - x.shape.length;
+  const axes = dx.shape.flatMap((d, i) => i < extra || (x.shape[i - extra] === 1 && d !== 1) ? [i] : []);
+  if (axes.length === 0) return dx;
+  return reshape(g, reduceSum(g, dx, axes), x.shape);
+}
+
+function oneHotRows(g: Graph, index: Value, width: number): Value {
+  const rows = index.shape[0];
+  const equal = g.append("Equal", [index, reshape(g, range(g, width), [1, width])], [{
+    type: "bool",
+    shape: [rows, width],
+  }])[0];
+  return g.append("Cast", [equal], [{ shape: [rows, width] }], { to: 1 })[0];
+}
+
+const range = (g: Graph, n: number): Value => g.ints(...Array.from({ length: n }, (_, i) => i));
+const size = (x: Value): number => (x.shape as number[]).reduce((a, b) => a * b, 1);
+const sumLast = (g: Graph, x: Value): Value => reduceSum(g, x, [x.shape.length - 1]);
+const flat = (g: Graph, x: Value): Value => reshape(g, x, [size(x) / (x.shape.at(-1) as number), x.shape.at(-1)!]);
+const ones = (g: Graph, x: Value): Value => g.constant(new Float32Array(size(x)).fill(1), x.shape as number[]);

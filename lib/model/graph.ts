@@ -1,0 +1,146 @@
+/**
+ * A small builder of ONNX graphs: values are names with a shape, operators are appended in order, `encode` gives the protobuf bytes.
+ * Shapes hold numbers, or strings for dimensions that are only known at run time.
+ */
+import proto from "onnx-proto";
+
+const { onnx } = proto;
+
+export type Dimension = number | string;
+export type ElementType = "float32" | "int64" | "bool";
+
+/** A tensor of the graph. */
+export interface Value {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly Dimension[];
+}
+
+/** One operator as it was appended: what the differentiation walks. */
+export interface Node {
+  readonly op: string;
+  readonly inputs: readonly Value[];
+  readonly outputs: readonly Value[];
+  readonly attributes: Attributes;
+}
+
+export type Attributes = Readonly<Record<string, number | readonly number[] | string>>;
+
+/** Attributes that ONNX declares as float; every other number is an integer attribute. */
+const floatAttributes = new Set(["alpha", "beta", "epsilon", "scale"]);
+/** Operators of onnxruntime's own domain. */
+const microsoftOperators = new Set(["FusedMatMul", "RotaryEmbedding", "MultiHeadAttention"]);
+const elementTypes = { float32: 1, int64: 7, bool: 9 } as const;
+
+export class Graph {
+  readonly nodes: Node[] = [];
+  readonly #inputs: Value[] = [];
+  readonly #outputs: Value[] = [];
+  readonly #constants: { value: Value; bytes: Uint8Array }[] = [];
+  readonly #scalars = new Map<string, Value>();
+  #count = 0;
+
+  /** Declares an input of the graph. */
+  input(name: string, type: ElementType, shape: readonly Dimension[]): Value {
+    const value = { name, type, shape };
+    this.#inputs.push(value);
+    return value;
+  }
+
+  /** A tensor that is stored in the graph. */
+  constant(data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
+    const type = data instanceof Float32Array ? "float32" : "int64";
+    const value: Value = { name: `#c${this.#count++}`, type, shape };
+    this.#constants.push({ value, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    return value;
+  }
+
+  /** A float32 scalar, stored once however often it is used. */
+  scalar(x: number): Value {
+    return this.#cached(`f${x}`, () => this.constant(Float32Array.of(x), []));
+  }
+
+  /** An int64 vector, stored once however often it is used. */
+  ints(...numbers: number[]): Value {
+    return this.#cached(`i${numbers}`, () => this.constant(BigInt64Array.from(numbers, BigInt), [numbers.length]));
+  }
+
+  /** The numbers behind a value made by `ints`. */
+  intsOf(value: Value): readonly number[] {
+    const { bytes } = this.#constants.find((c) => c.value === value)!;
+    return Array.from(new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8), Number);
+  }
+
+  /** Appends an operator and returns its outputs, one per entry of `outputs` (type and shape). */
+  append(
+    op: string,
+    inputs: readonly Value[],
+    outputs: readonly { type?: ElementType; shape: readonly Dimension[] }[],
+    attributes: Attributes = {},
+  ): Value[] {
+    const values = outputs.map(({ type = "float32", shape }): Value => ({ name: `#t${this.#count++}`, type, shape }));
+    this.nodes.push({ op, inputs, outputs: values, attributes });
+    return values;
+  }
+
+  /** Names a value as an output of the graph. */
+  output(name: string, value: Value): void {
+    // An Identity keeps internal names free of what callers call their outputs; onnxruntime removes it.
+    const named = { ...value, name };
+    this.nodes.push({ op: "Identity", inputs: [value], outputs: [named], attributes: {} });
+    this.#outputs.push(named);
+  }
+
+  /** The serialised ONNX model. */
+  encode(): Uint8Array {
+    const info = ({ name, type, shape }: Value) => ({
+      name,
+      type: {
+        tensorType: {
+          elemType: elementTypes[type],
+          shape: { dim: shape.map((d) => typeof d === "number" ? { dimValue: d } : { dimParam: d }) },
+        },
+      },
+    });
+    const model = onnx.ModelProto.create({
+      irVersion: 10,
+      producerName: "quant-dllm",
+      opsetImport: [{ domain: "", version: 21 }, { domain: "com.microsoft", version: 1 }],
+      graph: {
+        name: "graph",
+        input: this.#inputs.map(info),
+        output: this.#outputs.map(info),
+        initializer: this.#constants.map(({ value, bytes }) => ({
+          name: value.name,
+          dataType: elementTypes[value.type],
+          dims: value.shape as number[],
+          rawData: bytes,
+        })),
+        node: this.nodes.map(({ op, inputs, outputs, attributes }) => ({
+          opType: op,
+          domain: microsoftOperators.has(op) ? "com.microsoft" : "",
+          input: inputs.map((v) => v.name),
+          output: outputs.map((v) => v.name),
+          attribute: Object.entries(attributes).map(encodeAttribute),
+        })),
+      },
+    });
+    return onnx.ModelProto.encode(model).finish();
+  }
+
+  #cached(key: string, make: () => Value): Value {
+    let value = this.#scalars.get(key);
+    if (!value) this.#scalars.set(key, value = make());
+    return value;
+  }
+}
+
+/** An absent optional input. */
+export const absent: Value = { name: "", type: "float32", shape: [] };
+
+function encodeAttribute([name, value]: [string, number | readonly number[] | string]) {
+  const { FLOAT, INT, INTS, STRING } = onnx.AttributeProto.AttributeType;
+  if (typeof value === "string") return { name, type: STRING, s: new TextEncoder().encode(value) };
+  if (typeof value !== "number") return { name, type: INTS, ints: [...value] };
+  return floatAttributes.has(name) ? { name, type: FLOAT, f: value } : { name, type: INT, i: value };
+}

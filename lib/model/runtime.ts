@@ -1,0 +1,170 @@
+/** Device choice and sessions: the only file that imports onnxruntime. */
+import * as ort from "onnxruntime-node";
+import type { Matrix } from "../tensor/matrix.ts";
+import { matrix } from "../tensor/matrix.ts";
+import type { GemmOptions } from "../tensor/kernels.ts";
+import { Graph } from "./graph.ts";
+import { matmul } from "./ops.ts";
+
+/** Where the arithmetic runs. `auto` takes a GPU when there is one. */
+export type Device = "auto" | "cpu" | "webgpu" | "cuda";
+
+/** What a session takes and gives: numbers with dimensions; int64 as BigInt64Array. */
+export interface Feed {
+  readonly dims: readonly number[];
+  readonly data: Float32Array | BigInt64Array;
+}
+
+export interface Session extends AsyncDisposable {
+  /** Runs the graph. An output named in `into` is written to that array (its length must fit), others are allocated. */
+  run(
+    feeds: Readonly<Record<string, Feed>>,
+    into?: Readonly<Record<string, Feed>>,
+  ): Promise<Record<string, Float32Feed>>;
+}
+
+export interface Float32Feed {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+export interface Runtime extends AsyncDisposable {
+  readonly device: Exclude<Device, "auto">;
+  /** A session for a serialised graph, freed with the runtime at the latest. */
+  session(model: Uint8Array): Promise<Session>;
+  /** op(A) · op(B) on the device; see `Kernels.gemm`. */
+  gemm(A: Matrix, B: Matrix, options?: GemmOptions): Promise<Matrix>;
+}
+
+ort.env.logLevel = "fatal"; // Failures come back as errors; the native log would repeat them on stderr.
+
+const remedies: Record<Exclude<Device, "auto">, string> = {
+  cpu: "reinstall onnxruntime-node",
+  webgpu:
+    "install a Vulkan driver (on Linux: mesa-vulkan-drivers or the GPU vendor's; for software Vulkan set VK_ICD_FILENAMES)",
+  cuda: "install CUDA 12 with cuDNN 9 and run `deno install --allow-scripts=npm:onnxruntime-node`",
+};
+
+/** Opens a runtime. Throws when an explicit device is missing and says what to install; `auto` tries cuda, webgpu, cpu. */
+export async function openRuntime(
+  { device = "auto", threads = 0 }: { device?: Device; threads?: number } = {},
+): Promise<Runtime> {
+  if (device !== "auto") {
+    if (!(device in remedies)) {
+      throw new RangeError(`Cannot open a runtime: device is "${device}", wanted auto, cpu, webgpu or cuda`);
+    }
+    await probe(device, threads);
+    return new OnnxRuntime(device, threads);
+  }
+  for (const candidate of hasGpu() ? ["cuda", "webgpu"] as const : []) {
+    try {
+      await probe(candidate, threads);
+      return new OnnxRuntime(candidate, threads);
+    } catch {
+      continue; // `auto` promises the best device that works, not a given one.
+    }
+  }
+  return new OnnxRuntime("cpu", threads);
+}
+
+/** Whether the system shows a GPU. On Linux by its device nodes: a software Vulkan is only used when it is asked for by name. */
+function hasGpu(): boolean {
+  if (Deno.build.os !== "linux") return true;
+  const exists = (path: string) => {
+    try {
+      return Deno.statSync(path) !== null;
+    } catch {
+      return false;
+    }
+  };
+  return exists("/dev/nvidiactl") || exists("/dev/dri/renderD128");
+}
+
+/** Runs one product on the device, since a provider that loads may still lack a driver. */
+async function probe(device: Exclude<Device, "auto">, threads: number): Promise<void> {
+  try {
+    await using runtime = new OnnxRuntime(device, threads);
+    const one = matrix(1, 1, Float32Array.of(1));
+    await runtime.gemm(one, one);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split("\n")[0].replace(/^.*was false\. /, "") : String(error);
+    throw new Error(`Cannot use device "${device}": ${reason}. To use it, ${remedies[device]}; or pass device "cpu".`);
+  }
+}
+
+class OnnxRuntime implements Runtime {
+  readonly #sessions = new Set<OnnxSession>();
+  readonly #products = new Map<string, Promise<Session>>();
+
+  constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {}
+
+  async session(model: Uint8Array): Promise<Session> {
+    const session = new OnnxSession(
+      await ort.InferenceSession.create(model, {
+        executionProviders: this.device === "cpu" ? ["cpu"] : [this.device, "cpu"],
+        intraOpNumThreads: this.threads,
+        logSeverityLevel: 3,
+      }),
+      () => this.#sessions.delete(session),
+    );
+    this.#sessions.add(session);
+    return session;
+  }
+
+  async gemm(A: Matrix, B: Matrix, { transA = false, transB = false, out }: GemmOptions = {}): Promise<Matrix> {
+    const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
+    const [kB, n] = transB ? [B.cols, B.rows] : [B.rows, B.cols];
+    if (k !== kB) throw new TypeError(`Cannot multiply ${m} x ${k} by ${kB} x ${n}`);
+    const c = out ?? matrix(m, n);
+    const session = await this.#product(transA, transB);
+    const feed = (x: Matrix): Feed => ({ dims: x.shape, data: x.data });
+    await session.run({ A: feed(A), B: feed(B) }, { C: feed(c) });
+    return c;
+  }
+
+  #product(transA: boolean, transB: boolean): Promise<Session> {
+    const key = `${transA} ${transB}`;
+    let session = this.#products.get(key);
+    if (!session) {
+      const g = new Graph();
+      const A = g.input("A", "float32", transA ? ["k", "m"] : ["m", "k"]);
+      const B = g.input("B", "float32", transB ? ["n", "k"] : ["k", "n"]);
+      g.output("C", matmul(g, A, B, { transA, transB }));
+      this.#products.set(key, session = this.session(g.encode()));
+    }
+    return session;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#sessions].map((s) => s[Symbol.asyncDispose]()));
+  }
+}
+
+class OnnxSession implements Session {
+  constructor(readonly inner: ort.InferenceSession, readonly onDispose: () => void) {}
+
+  async run(feeds: Readonly<Record<string, Feed>>, into: Readonly<Record<string, Feed>> = {}) {
+    const fetches: Record<string, ort.Tensor | null> = {};
+    for (const name of this.inner.outputNames) fetches[name] = into[name] ? tensor(into[name]) : null;
+    const inputs: Record<string, ort.Tensor> = {};
+    for (const name in feeds) inputs[name] = tensor(feeds[name]);
+    const results = await this.inner.run(inputs, fetches);
+    const outputs: Record<string, Float32Feed> = {};
+    for (const name in results) {
+      const { dims, data } = results[name];
+      outputs[name] = { dims, data: data as Float32Array };
+    }
+    return outputs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.onDispose();
+    await this.inner.release();
+  }
+}
+
+function tensor({ dims, data }: Feed): ort.Tensor {
+  return data instanceof Float32Array
+    ? new ort.Tensor("float32", data, dims as number[])
+    : new ort.Tensor("int64", data, dims as number[]);
+}

@@ -1,0 +1,52 @@
+/**
+ * The seam between methods and models. A `Method` sees one linear layer and returns its stored form; it never sees a model.
+ * The stored form is exactly what a packed checkpoint holds: bits are counted from its bytes and weights are what it decodes to.
+ */
+import type { Matrix, MatrixLike } from "../tensor/matrix.ts";
+import type { Kernels } from "../tensor/kernels.ts";
+
+/** A stored tensor in safetensors terms: little-endian bytes of `dtype` and `shape`. */
+export interface StoredTensor {
+  readonly dtype: "U8" | "F16" | "F32" | "BF16" | "I64";
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** A quantised linear in its stored form. */
+export interface QuantizedLinear {
+  readonly name: string;
+  /** Which decoder reads it: a key of `formats` in `stored.ts`. */
+  readonly format: "uniform" | "binary";
+  /** `[out, in]` of the weight. */
+  readonly shape: readonly [number, number];
+  /** Small scalars the decoder needs, as they stand in `quantization_config` (bits, group, symmetric, ...). */
+  readonly config: Readonly<Record<string, number | string | boolean>>;
+  /** Everything that is stored per linear: packed codes, scales, zero points, block orders. */
+  readonly tensors: Readonly<Record<string, StoredTensor>>;
+  /** What happened on the way: damping retries, fallbacks, losses. Never silent, never needed to decode. */
+  readonly report: Readonly<Record<string, number | string | boolean>>;
+}
+
+/** One linear layer as a method sees it. */
+export interface LinearInput {
+  readonly name: string;
+  /** Weight `[out, in]`. */
+  readonly W: MatrixLike;
+  /** Second moment 2 XᵀX (any positive multiple) `[in, in]`; methods that need no data ignore it. */
+  readonly H?: MatrixLike;
+  /** The arithmetic to use; plain loops by default. */
+  readonly kernels?: Kernels;
+  readonly signal?: AbortSignal;
+}
+
+/** A quantiser with its options bound. */
+export interface Method {
+  /** Canonical, derived from the options: the key in results and caches. */
+  readonly name: string;
+  /** Whether `quantize` reads `H`, so that the pipeline can spare the calibration pass. */
+  readonly needsHessian: boolean;
+  quantize(linear: LinearInput): Promise<QuantizedLinear>;
+}
+
+/** A decoder from the stored form to the weight it stands for, `[out, in]` float32. */
+export type Decoder = (q: QuantizedLinear) => Matrix;
