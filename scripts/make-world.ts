@@ -1,0 +1,25 @@
+/** Writes the files of NanoWorld and its tokenizer below data/: `deno run --allow-read --allow-write scripts/make-world.ts [--seed N] [--entities N] [--out DIR]`. */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { worldFiles } from "../lib/nanoworld/files.ts";
+import { createWorld, WORLD_ENTITIES, WORLD_SEED } from "../lib/nanoworld/world.ts";
+
+const flags = parseArgs(Deno.args, {
+  string: ["seed", "entities", "out"],
+  default: {
+    seed: String(WORLD_SEED),
+    entities: String(WORLD_ENTITIES),
+    out: new URL("../data", import.meta.url).pathname,
+  },
+});
+const world = createWorld({ seed: Number(flags.seed), entities: Number(flags.entities) });
+const files = worldFiles(world);
+let bytes = 0;
+for (const [path, text] of files) {
+  const target = `${flags.out}/${path}`;
+  await Deno.mkdir(target.slice(0, target.lastIndexOf("/")), { recursive: true });
+  await Deno.writeTextFile(target, text);
+  bytes += text.length;
+  console.error(`${path}: ${text.length} bytes`);
+}
+console.log(JSON.stringify({ version: world.version, seed: world.seed, files: files.size, bytes }));
