@@ -4,7 +4,7 @@
  * so that no inverse of H is ever formed.
  */
 import { NumericalError } from "./errors.ts";
-import type { Kernels } from "./kernels.ts";
+import { type Kernels, referenceKernels } from "./kernels.ts";
 import { type Matrix, type Matrix64, matrix64 } from "./matrix.ts";
 
 export interface UpperFactorOptions {
@@ -25,6 +25,8 @@ export interface UpperFactor {
 }
 
 const RETRIES = 6;
+/** Blocks of this size are factored by plain loops: a product through the seam pays from about here. */
+const LEAF = 64;
 
 /** The lower triangular L `[n, n]` with A = L Lᵀ; only the lower triangle of A is read. Throws `NumericalError` when A is not positive definite. */
 export function cholesky(A: Matrix64): Matrix64 {
@@ -66,17 +68,19 @@ export function invertLower(L: Matrix64): Matrix64 {
  * @throws NumericalError when no damping makes H positive definite or H is not finite; RangeError when `damping` is negative.
  */
 export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOptions = {}): Promise<UpperFactor> {
-  const { damping: first = 0.01 } = options;
+  const { damping: first = 0.01, kernels = referenceKernels, signal } = options;
   const n = squareSize(H);
   if (!(first >= 0)) throw new RangeError(`Cannot factor H with damping ${first}: wanted a number of at least 0`);
   const mean = meanDiagonal(H);
   let damping = first;
   for (let retries = 0;; retries++) {
     const work = matrix64(n, n);
-    work.data.set(H.data);
-    for (let j = 0; j < n; j++) work.data[j * n + j] += damping * mean;
+    for (let i = 0; i < n; i++) {
+      work.data.set(H.data.subarray(i * n + i, (i + 1) * n), i * n + i);
+      work.data[i * n + i] += damping * mean;
+    }
     try {
-      await factorInPlace(work);
+      await factorBlock(work, 0, n, kernels, signal);
       return { U: work, damping, retries };
     } catch (error) {
       if (!(error instanceof NumericalError) || retries === RETRIES) throw error;
@@ -86,13 +90,62 @@ export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOpti
   }
 }
 
-function factorInPlace(work: Matrix64): Promise<void> {
-  const n = work.rows, a = work.data;
-  const reversed = matrix64(n, n);
-  for (let k = 0; k < n * n; k++) reversed.data[k] = a[n * n - 1 - k];
-  const inverse = invertLower(cholesky(reversed)).data;
-  for (let k = 0; k < n * n; k++) a[k] = inverse[n * n - 1 - k];
-  return Promise.resolve();
+/**
+ * Turns the block of A at [offset, offset + n)² into U with A_block⁻¹ = UᵀU, halving it until plain loops will do. With V = U⁻¹:
+ *
+ *   U22 from A22;   V12 = A12 U22ᵀ;   U11 from A11 - V12 V12ᵀ;   U12 = -U11 V12 U22.
+ */
+async function factorBlock(
+  A: Matrix64,
+  offset: number,
+  n: number,
+  kernels: Kernels,
+  signal?: AbortSignal,
+): Promise<void> {
+  signal?.throwIfAborted();
+  if (n <= LEAF) return factorLeaf(A, offset, n);
+  const n1 = Math.ceil(n / LEAF / 2) * LEAF, n2 = n - n1, middle = offset + n1;
+  await factorBlock(A, middle, n2, kernels, signal);
+  const U22 = readBlock(A, middle, middle, n2, n2);
+  const V12 = await kernels.gemm64(readBlock(A, offset, middle, n1, n2), U22, { transB: true });
+  subtractUpper(A, offset, await kernels.gemm64(V12, V12, { transB: true }));
+  await factorBlock(A, offset, n1, kernels, signal);
+  const U11 = readBlock(A, offset, offset, n1, n1);
+  const product = await kernels.gemm64(await kernels.gemm64(U11, V12), U22);
+  for (let i = 0; i < n1; i++) {
+    const at = (offset + i) * A.cols + middle;
+    for (let j = 0; j < n2; j++) A.data[at + j] = -product.data[i * n2 + j];
+  }
+}
+
+/** The same by plain loops: a Cholesky factor from the last column backwards is the ordinary one of the block read backwards. */
+function factorLeaf(A: Matrix64, offset: number, n: number): void {
+  const backwards = matrix64(n, n);
+  const b = backwards.data;
+  for (let i = 0; i < n; i++) {
+    for (let j = i; j < n; j++) b[(n - 1 - j) * n + n - 1 - i] = A.data[(offset + i) * A.cols + offset + j];
+  }
+  const inverse = invertLower(cholesky(backwards)).data;
+  for (let i = 0; i < n; i++) {
+    for (let j = i; j < n; j++) A.data[(offset + i) * A.cols + offset + j] = inverse[(n - 1 - i) * n + n - 1 - j];
+  }
+}
+
+function readBlock(A: Matrix64, row: number, col: number, rows: number, cols: number): Matrix64 {
+  const out = matrix64(rows, cols);
+  for (let i = 0; i < rows; i++) {
+    const at = (row + i) * A.cols + col;
+    out.data.set(A.data.subarray(at, at + cols), i * cols);
+  }
+  return out;
+}
+
+function subtractUpper(A: Matrix64, offset: number, B: Matrix64): void {
+  const n = B.rows;
+  for (let i = 0; i < n; i++) {
+    const at = (offset + i) * A.cols + offset;
+    for (let j = i; j < n; j++) A.data[at + j] -= B.data[i * n + j];
+  }
 }
 
 function meanDiagonal(H: Matrix64 | Matrix): number {

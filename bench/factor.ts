@@ -1,0 +1,30 @@
+/** The upper factor of a damped inverse: fast kernels at n = 4096, plain loops at a smaller n scaled by the cube. */
+import { fastKernels } from "../lib/model/kernels.ts";
+import { referenceKernels } from "../lib/tensor/kernels.ts";
+import { cholesky, invertLower, upperFactor } from "../lib/tensor/linalg.ts";
+import { matrix64 } from "../lib/tensor/matrix.ts";
+import { onnxProducts } from "../tests/products.ts";
+import { secondMoment } from "./inputs.ts";
+import { report, seconds } from "./report.ts";
+
+const N = 4096, SMALL = 512;
+
+await using kernels = fastKernels(onnxProducts);
+await upperFactor(await secondMoment(SMALL, kernels), { kernels });
+const H = await secondMoment(N, kernels);
+const fast = await seconds(() => upperFactor(H, { kernels }));
+
+const small = await secondMoment(SMALL, kernels);
+const plain = await seconds(() => invertLower(cholesky(damped(small))));
+const blocked = await seconds(() => upperFactor(small, { kernels: referenceKernels }));
+report("factor", [
+  { what: `upper factor, n = ${N}, fast kernels`, seconds: fast, atMost: 3 },
+  { what: `plain Cholesky and inverse, n = ${SMALL}, times ${(N / SMALL) ** 3}`, seconds: plain * (N / SMALL) ** 3 },
+  { what: `blocked, plain products, n = ${SMALL}, times ${(N / SMALL) ** 3}`, seconds: blocked * (N / SMALL) ** 3 },
+], fast);
+
+function damped(A: { rows: number; data: Float64Array }) {
+  const copy = matrix64(A.rows, A.rows, A.data.slice());
+  for (let j = 0; j < A.rows; j++) copy.data[j * A.rows + j] *= 1.01;
+  return copy;
+}
