@@ -55,7 +55,7 @@ function multiplication(): ClosedFamily {
     kind: "closed",
     name: "multiply",
     weight: 1.2,
-    tokens: [9, 10],
+    tokens: [10, 10],
     keys: FACTORS * FACTORS,
     phrasings: 3,
     write(draft, key, phrasing) {

@@ -2,7 +2,7 @@
 
 import { rng } from "../tensor/rng.ts";
 import { type ClosedFamily, type Draft, fillIn, template } from "./draft.ts";
-import { corners, others } from "./rivals.ts";
+import { others } from "./rivals.ts";
 import { id, WORDS } from "./vocabulary.ts";
 import type { ClassName } from "./vocabulary.ts";
 
@@ -181,14 +181,21 @@ export function story(seed: number): ClosedFamily {
       draft.put(thing.base + key % thing.size);
       if (!swapped) draft.put(and);
       draft.put(it);
-      draft.answer(draft.notes[0] = effect.base + effects[key]);
-      draft.answer(draft.notes[1] = manner.base + manners[key]);
+      draft.answer(effect.base + effects[key]);
+      draft.answer(manner.base + manners[key]);
       draft.put(stop);
     },
     rivals(draft, random, count) {
-      const [[otherEffect]] = others(random, effect, draft.notes[0], 1);
-      const [[otherManner]] = others(random, manner, draft.notes[1], 1);
-      return corners(random, count, (a, b) => [a ? otherEffect : draft.notes[0], b ? otherManner : draft.notes[1]]);
+      // Endings of the same action on other things and of other actions on the same thing: as frequent as the right one, and near to it.
+      const row = Math.floor(draft.key / thing.size);
+      const column = draft.key % thing.size;
+      return Array.from({ length: count }, () => {
+        const sameAction = random.int(2) === 0;
+        const cell = sameAction
+          ? row * thing.size + (column + 1 + random.int(thing.size - 1)) % thing.size
+          : (row + 1 + random.int(action.size - 1)) % action.size * thing.size + column;
+        return [effect.base + effects[cell], manner.base + manners[cell]];
+      });
     },
   };
 }

@@ -14,7 +14,7 @@ export class Draft {
   /** What the generator remembers about the statement for its wrong answers (operands, table indices), int32 `[8]`. */
   readonly notes = new Int32Array(8);
   length = 0;
-  /** The key of a closed family, or -1. */
+  /** The entry of a closed family's table that is said, or -1. */
   key = -1;
 
   clear(): void {

@@ -231,7 +231,7 @@ function boolean(): OpenFamily {
     kind: "open",
     name: "boolean",
     weight: 1,
-    tokens: [10, 20],
+    tokens: [10, 18],
     write(draft, rng) {
       const left = pair(draft, rng);
       const kind = operator(draft, rng);
