@@ -41,7 +41,7 @@ export interface ObsOptions {
   /** Upper triangular `[columns, columns]` with H⁻¹ = UᵀU. */
   readonly U: Matrix64;
   readonly blockSize?: number;
-  /** Columns that are brought up to date together, a multiple of `blockSize`: for quantisers that look ahead of their block. */
+  /** Columns that are brought up to date together, at least a block: for quantisers that look ahead of their block. */
   readonly panelSize?: number;
   readonly compensation?: Compensation;
   readonly kernels?: Kernels;
@@ -60,7 +60,7 @@ export interface ObsResult {
 /**
  * Quantises `W` `[rows, columns]` block by block; `W` itself is not written.
  *
- * @throws TypeError when U does not fit W; RangeError for sizes that are not positive integers or a panel that is no multiple of the block.
+ * @throws TypeError when U does not fit W; RangeError for sizes that are not positive integers or a panel smaller than a block.
  */
 export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOptions): Promise<ObsResult> {
   const { U, blockSize = 128, panelSize = blockSize, compensation = "exact", kernels = referenceKernels, signal } =
@@ -208,7 +208,9 @@ function checkSizes(W: Matrix, U: Matrix64, blockSize: number, panelSize: number
   if (!Number.isInteger(blockSize) || blockSize < 1) {
     throw new RangeError(`Cannot quantise in blocks of ${blockSize} columns: wanted a positive integer`);
   }
-  if (!Number.isInteger(panelSize / blockSize) || panelSize < 1) {
-    throw new RangeError(`Cannot quantise in panels of ${panelSize} columns: wanted a multiple of ${blockSize}`);
+  if (!Number.isInteger(panelSize) || panelSize < blockSize) {
+    throw new RangeError(
+      `Cannot quantise in panels of ${panelSize} columns: wanted an integer of at least ${blockSize}`,
+    );
   }
 }

@@ -123,7 +123,7 @@ function factorLeaf(A: Matrix64, offset: number, n: number): void {
   const backwards = matrix64(n, n);
   const b = backwards.data;
   for (let i = 0; i < n; i++) {
-    for (let j = i; j < n; j++) b[(n - 1 - j) * n + n - 1 - i] = A.data[(offset + i) * A.cols + offset + j];
+    for (let j = i; j < n; j++) b[(n - 1 - i) * n + n - 1 - j] = A.data[(offset + i) * A.cols + offset + j];
   }
   const inverse = invertLower(cholesky(backwards)).data;
   for (let i = 0; i < n; i++) {

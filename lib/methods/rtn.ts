@@ -1,0 +1,43 @@
+/** Round to nearest on uniform grids: the baseline that looks at nothing but the weights. */
+import { fitRows, roundRows } from "../quant/grids.ts";
+import { readWeight } from "../quant/linear.ts";
+import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
+import { storeUniform } from "../quant/uniform.ts";
+import { referenceKernels } from "../tensor/kernels.ts";
+import { checkUniform, methodName, type UniformOptions } from "./options.ts";
+
+/**
+ * A method that rounds each weight of W `[out, in]` to the nearest point of its group's grid (see `quant/grids.ts`). Reads no H.
+ *
+ * @throws RangeError for bits outside 1 to 8 or a group that is not a positive integer; `quantize` throws TypeError for a wrong shape and
+ * RangeError for weights that are not finite.
+ */
+export function rtn(options: UniformOptions): Method {
+  checkUniform("rtn", options);
+  return {
+    name: methodName("rtn", options),
+    needsHessian: false,
+    quantize: (linear) => roundToNearest(linear, options),
+  };
+}
+
+/** Round to nearest with anything to report, for methods that fall back to it. */
+export async function roundToNearest(
+  linear: LinearInput,
+  options: UniformOptions,
+  report: QuantizedLinear["report"] = {},
+): Promise<QuantizedLinear> {
+  const { bits, symmetric = false, clip = false } = options;
+  const { kernels = referenceKernels, signal } = linear;
+  const { rows, cols, data: w } = readWeight(linear);
+  const group = Math.min(options.group ?? cols, cols);
+  const groups = Math.ceil(cols / group);
+  const scales = new Float32Array(rows * groups), zeros = new Uint8Array(rows * groups);
+  const codes = new Uint8Array(rows * cols);
+  signal?.throwIfAborted();
+  await kernels.rows(fitRows, rows, { w, cols, group, bits, symmetric, clip, scales, zeros }, {
+    costPerRow: cols * (clip ? 1000 : 2),
+  });
+  await kernels.rows(roundRows, rows, { w, cols, group, bits, scales, zeros, codes }, { costPerRow: 5 * cols });
+  return storeUniform(linear.name, { rows, cols, bits, group, symmetric, codes, scales, zeros }, report);
+}

@@ -1,0 +1,29 @@
+/** Stored layers: decoding them to weights, and counting what they take. */
+import type { Matrix } from "../tensor/matrix.ts";
+import { decodeBinary } from "./binary.ts";
+import type { Decoder, QuantizedLinear } from "./method.ts";
+import { decodeUniform } from "./uniform.ts";
+
+/** The decoder of each stored form. */
+export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
+  uniform: decodeUniform,
+  binary: decodeBinary,
+};
+
+/** The weight `[out, in]` float32 that a stored layer stands for. Throws `TypeError` for an unknown format. */
+export function dequantize(q: QuantizedLinear): Matrix {
+  const decode = formats[q.format];
+  if (!decode) {
+    throw new TypeError(
+      `Cannot decode "${q.name}": its format is "${q.format}", wanted one of ${Object.keys(formats).join(", ")}`,
+    );
+  }
+  return decode(q);
+}
+
+/** All bits that a stored layer takes: eight times the bytes of its tensors, scales, zero points and maps included. */
+export function storedBits(q: QuantizedLinear): number {
+  let bytes = 0;
+  for (const tensor of Object.values(q.tensors)) bytes += tensor.bytes.length;
+  return 8 * bytes;
+}

@@ -1,0 +1,91 @@
+/**
+ * The stored form of uniform grids, format "uniform". Tensors: `codes` U8, one stream of `bits`-bit codes in row-major order, least significant bit
+ * first; `scales` F16 `[out, groups]`; `zeros` U8, a stream of `bits`-bit zero points `[out, groups]`, absent for symmetric grids (z = 2^(bits - 1));
+ * `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
+ */
+import { packBits, unpackBits } from "../format/bits.ts";
+import { floatToHalf, halfToFloat } from "../tensor/half.ts";
+import { type Matrix, matrix } from "../tensor/matrix.ts";
+import type { Decoder, QuantizedLinear, StoredTensor } from "./method.ts";
+
+/** A uniform layer, unpacked. */
+export interface UniformLayer {
+  readonly rows: number;
+  readonly cols: number;
+  readonly bits: number;
+  /** Columns per group; the last group may be short. */
+  readonly group: number;
+  readonly symmetric: boolean;
+  /** `[rows, cols]`, each below 2^bits. */
+  readonly codes: Uint8Array;
+  /** `[rows, groups]` float32. */
+  readonly scales: Float32Array;
+  /** `[rows, groups]`. */
+  readonly zeros: Uint8Array;
+  /** The group of each column `[cols]`, when groups are not runs of neighbouring columns. */
+  readonly groupOf?: Int32Array;
+}
+
+/** Packs a layer; scales are rounded to fp16. Throws `RangeError` when a scale is beyond fp16. */
+export function storeUniform(name: string, layer: UniformLayer, report: QuantizedLinear["report"]): QuantizedLinear {
+  const { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf } = layer;
+  const groups = Math.ceil(cols / group);
+  const halves = floatToHalf(scales);
+  const beyond = halves.findIndex((bits) => (bits & 0x7c00) === 0x7c00);
+  if (beyond >= 0) {
+    throw new RangeError(
+      `Cannot store the scales of "${name}": ${scales[beyond]} is beyond fp16, wanted at most 65504`,
+    );
+  }
+  const tensors: Record<string, StoredTensor> = {
+    codes: stream(codes, bits),
+    scales: { dtype: "F16", shape: [rows, groups], bytes: new Uint8Array(halves.buffer) },
+  };
+  if (!symmetric) tensors.zeros = stream(zeros, bits);
+  if (groupOf) tensors.g_idx = storeIndices(groupOf, groups);
+  return { name, format: "uniform", shape: [rows, cols], config: { bits, group, symmetric }, tensors, report };
+}
+
+/** Unpacks a layer stored by `storeUniform`: what a kernel for packed weights is filled from. */
+export function readUniform({ shape: [rows, cols], config, tensors }: QuantizedLinear): UniformLayer {
+  const bits = Number(config.bits), group = Number(config.group), symmetric = config.symmetric === true;
+  const count = rows * Math.ceil(cols / group);
+  const scales = halfToFloat(new Uint16Array(tensors.scales.bytes.slice().buffer));
+  const codes = unpackBits(tensors.codes.bytes, bits, rows * cols);
+  const zeros = symmetric ? new Uint8Array(count).fill(2 ** (bits - 1)) : unpackBits(tensors.zeros.bytes, bits, count);
+  const groupOf = tensors.g_idx && readIndices(tensors.g_idx);
+  return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf };
+}
+
+/** The weight that a stored uniform layer stands for: s (q - z), exact in float32. */
+export const decodeUniform: Decoder = (q): Matrix => {
+  const { rows, cols, group, codes, scales, zeros, groupOf } = readUniform(q);
+  const groups = Math.ceil(cols / group);
+  const W = matrix(rows, cols);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) {
+      const at = i * groups + (groupOf ? groupOf[j] : Math.floor(j / group));
+      W.data[i * cols + j] = scales[at] * (codes[i * cols + j] - zeros[at]);
+    }
+  }
+  return W;
+};
+
+function stream(codes: Uint8Array, bits: number): StoredTensor {
+  const bytes = packBits(codes, bits);
+  return { dtype: "U8", shape: [bytes.length], bytes };
+}
+
+function storeIndices(groupOf: Int32Array, groups: number): StoredTensor {
+  const width = groups <= 256 ? 1 : 2;
+  const bytes = new Uint8Array(groupOf.length * width);
+  for (let j = 0; j < groupOf.length; j++) {
+    bytes[j * width] = groupOf[j] & 0xff;
+    if (width === 2) bytes[j * width + 1] = groupOf[j] >>> 8;
+  }
+  return { dtype: "U8", shape: [groupOf.length, width], bytes };
+}
+
+function readIndices({ shape: [cols, width], bytes }: StoredTensor): Int32Array {
+  return Int32Array.from({ length: cols }, (_, j) => bytes[j * width] | (width === 2 ? bytes[j * width + 1] << 8 : 0));
+}
