@@ -58,6 +58,8 @@ const rules: Record<string, Rule> = {
     const perm = attributes.perm as readonly number[];
     return [transpose(g, dy, perm.map((_, i) => perm.indexOf(i)))];
   },
+  Gemm: matmulRule,
+  MatMul: matmulRule,
   FusedMatMul: matmulRule,
   SimplifiedLayerNormalization: rmsNormRule,
   // RoPE is a rotation, its transpose turns back: negate the sine.
@@ -75,19 +77,11 @@ const rules: Record<string, Rule> = {
   GatherElements: (g, { inputs: [x, index] }, dy) => [mul(g, oneHotRows(g, index, x.shape[1] as number), dy)],
 };
 
-/** C = alpha · op(A) · op(B): dA = alpha · dC · op(B)ᵀ and dB = alpha · op(A)ᵀ · dC, transposed back where op transposes. */
-function matmulRule(g: Graph, { inputs: [A, B], attributes }: Node, dy: Value): Value[] {
-  const { alpha } = attributes as { alpha: number };
+/** C = op(A) · op(B): dA = dC · op(B)ᵀ and dB = op(A)ᵀ · dC, transposed back where op transposes. */
+function matmulRule(g: Graph, { inputs: [A, B], attributes }: Node, dC: Value): Value[] {
   const [transA, transB] = [attributes.transA === 1, attributes.transB === 1];
-  const dA = transA
-    ? matmul(g, B, dy, { transA: transB, transB: true, alpha })
-    : matmul(g, dy, B, { transB: !transB, alpha });
-  // A weight shared by a batch: fold the batch into the rows, so that its gradient is one product.
-  const shared = B.shape.length === 2 && A.shape.length > 2;
-  const [a, d] = shared ? [flat(g, A), flat(g, dy)] : [A, dy];
-  const dB = transB
-    ? matmul(g, d, a, { transA: true, transB: transA, alpha })
-    : matmul(g, a, d, { transA: !transA, alpha });
+  const dA = transA ? matmul(g, B, dC, { transA: transB, transB: true }) : matmul(g, dC, B, { transB: !transB });
+  const dB = transB ? matmul(g, dC, A, { transA: true, transB: transA }) : matmul(g, A, dC, { transA: !transA });
   return [dA, dB];
 }
 
@@ -129,5 +123,4 @@ function oneHotRows(g: Graph, index: Value, width: number): Value {
 const range = (g: Graph, n: number): Value => g.ints(...Array.from({ length: n }, (_, i) => i));
 const size = (x: Value): number => (x.shape as number[]).reduce((a, b) => a * b, 1);
 const sumLast = (g: Graph, x: Value): Value => reduceSum(g, x, [x.shape.length - 1]);
-const flat = (g: Graph, x: Value): Value => reshape(g, x, [size(x) / (x.shape.at(-1) as number), x.shape.at(-1)!]);
 const ones = (g: Graph, x: Value): Value => g.constant(new Float32Array(size(x)).fill(1), x.shape as number[]);

@@ -1,6 +1,6 @@
 /** The LLaDA block (bidirectional Llama: RMSNorm, RoPE, full attention, SwiGLU) as operators of a graph. */
 import type { Graph, Value } from "./graph.ts";
-import { add, attention, fusedAttention, matmul, mul, repeatHeads, rmsNorm, rope, sigmoid } from "./ops.ts";
+import { add, attention, fusedAttention, linear, mul, repeatHeads, rmsNorm, rope, sigmoid } from "./ops.ts";
 
 /** The numbers of a model's shape that the graphs need. */
 export interface Architecture {
@@ -71,7 +71,7 @@ export function ropeTables(a: Architecture, length: number): { cos: Float32Array
 /**
  * Appends one block. x `[batch, time, width]`; weights as `weightShape` says; `cos`, `sin` from `ropeTables`.
  * `until` stops at the input of that stage (0: q, k, v; 1: o; 2: gate, up; 3: down) and returns it; without, the output of the block.
- * `differentiable` avoids the fused attention, which has no gradient rule.
+ * `fused` takes the fused attention, which has no gradient.
  */
 export function block(
   g: Graph,
@@ -79,22 +79,21 @@ export function block(
   x: Value,
   w: Readonly<Record<BlockWeight, Value>>,
   { cos, sin }: { readonly cos: Value; readonly sin: Value },
-  { until, differentiable = false }: { readonly until?: number; readonly differentiable?: boolean } = {},
+  { until, fused = false }: { readonly until?: number; readonly fused?: boolean } = {},
 ): Value {
-  const linear = (input: Value, weight: Value) => matmul(g, input, weight, { transB: true });
   const h = rmsNorm(g, x, w.attnNorm, a.epsilon);
   if (until === 0) return h;
-  const q = rope(g, linear(h, w.q), cos, sin);
-  const k = rope(g, linear(h, w.k), cos, sin);
+  const q = rope(g, linear(g, h, w.q), cos, sin);
+  const k = rope(g, linear(g, h, w.k), cos, sin);
   const widen = (y: Value) => repeatHeads(g, y, a.kvHeads, a.heads, a.headSize);
-  const attend = differentiable ? attention : fusedAttention;
-  const mixed = attend(g, q, widen(k), widen(linear(h, w.v)), a.heads);
+  const attend = fused ? fusedAttention : attention;
+  const mixed = attend(g, q, widen(k), widen(linear(g, h, w.v)), a.heads);
   if (until === 1) return mixed;
-  const x1 = add(g, x, linear(mixed, w.o));
+  const x1 = add(g, x, linear(g, mixed, w.o));
   const h2 = rmsNorm(g, x1, w.ffNorm, a.epsilon);
   if (until === 2) return h2;
-  const gate = linear(h2, w.gate);
-  const active = mul(g, mul(g, gate, sigmoid(g, gate)), linear(h2, w.up));
+  const gate = linear(g, h2, w.gate);
+  const active = mul(g, mul(g, gate, sigmoid(g, gate)), linear(g, h2, w.up));
   if (until === 3) return active;
-  return add(g, x1, linear(active, w.down));
+  return add(g, x1, linear(g, active, w.down));
 }

@@ -7,7 +7,7 @@ import proto from "onnx-proto";
 const { onnx } = proto;
 
 export type Dimension = number | string;
-export type ElementType = "float32" | "int64" | "bool";
+export type ElementType = "float32" | "float64" | "int64" | "bool";
 
 /** A tensor of the graph. */
 export interface Value {
@@ -27,10 +27,10 @@ export interface Node {
 export type Attributes = Readonly<Record<string, number | readonly number[] | string>>;
 
 /** Attributes that ONNX declares as float; every other number is an integer attribute. */
-const floatAttributes = new Set(["alpha", "beta", "epsilon", "scale"]);
+const floatAttributes = new Set(["epsilon"]);
 /** Operators of onnxruntime's own domain. */
 const microsoftOperators = new Set(["FusedMatMul", "RotaryEmbedding", "MultiHeadAttention"]);
-const elementTypes = { float32: 1, int64: 7, bool: 9 } as const;
+const elementTypes = { float32: 1, int64: 7, bool: 9, float64: 11 } as const;
 
 export class Graph {
   readonly nodes: Node[] = [];
@@ -134,9 +134,6 @@ export class Graph {
     return value;
   }
 }
-
-/** An absent optional input. */
-export const absent: Value = { name: "", type: "float32", shape: [] };
 
 function encodeAttribute([name, value]: [string, number | readonly number[] | string]) {
   const { FLOAT, INT, INTS, STRING } = onnx.AttributeProto.AttributeType;

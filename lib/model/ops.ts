@@ -1,14 +1,28 @@
 /** The operators that our graphs are made of, with their shapes. Each has its gradient in `autodiff.ts`, unless it says that it is for inference. */
-import { absent, type Dimension, type Graph, type Value } from "./graph.ts";
+import { type Dimension, type Graph, type Value } from "./graph.ts";
 
 type Shape = readonly Dimension[];
 
-/** alpha · op(A) · op(B) over the last two axes, batched over equal leading axes. A shared weight is a B of rank 2. */
-export function matmul(g: Graph, A: Value, B: Value, { transA = false, transB = false, alpha = 1 } = {}): Value {
+/** op(A) · op(B) over the last two axes, batched over equal leading axes. Plain operators where they suffice: not every device has the fused one. */
+export function matmul(g: Graph, A: Value, B: Value, { transA = false, transB = false } = {}): Value {
   const m = A.shape.at(transA ? -1 : -2)!;
   const n = B.shape.at(transB ? -2 : -1)!;
-  const attributes = { transA: Number(transA), transB: Number(transB), alpha };
-  return g.append("FusedMatMul", [A, B], [{ shape: [...A.shape.slice(0, -2), m, n] }], attributes)[0];
+  const shape = [...A.shape.slice(0, -2), m, n];
+  if (A.shape.length > 2 && !transA && !transB) return g.append("MatMul", [A, B], [{ shape }])[0];
+  const op = A.shape.length === 2 ? "Gemm" : "FusedMatMul";
+  return g.append(op, [A, B], [{ type: A.type, shape }], { transA: Number(transA), transB: Number(transB) })[0];
+}
+
+/** x Wᵀ of a linear layer, x `[..., in]`, W `[out, in]`: one product over all positions. */
+export function linear(g: Graph, x: Value, W: Value): Value {
+  const [batch, time, width] = x.shape;
+  const rows = typeof batch === "number" && typeof time === "number" ? batch * time : "rows";
+  const y = matmul(g, reshape(g, x, [rows, width]), W, { transB: true });
+  if (rows !== "rows") return reshape(g, y, [batch, time, W.shape[0]]);
+  // The batch is only known at run time: take both leading dimensions from x.
+  const lead = g.append("Shape", [x], [{ type: "int64", shape: [2] }], { start: 0, end: 2 })[0];
+  const target = g.append("Concat", [lead, g.ints(-1)], [{ type: "int64", shape: [3] }], { axis: 0 })[0];
+  return g.append("Reshape", [y, target], [{ shape: [batch, time, W.shape[0]] }])[0];
 }
 
 /** Elementwise operators with numpy broadcasting. */
@@ -62,35 +76,38 @@ export function rope(g: Graph, x: Value, cos: Value, sin: Value): Value {
   return g.append("RotaryEmbedding", [x, g.ints(0), cos, sin], [x], { interleaved: 0 })[0];
 }
 
-/** Full softmax attention, fused; q, k, v [batch, time, heads · size]. For inference. */
+/** Full softmax attention, fused; q, k, v [batch, time, heads · size]. Has no gradient. */
 export function fusedAttention(g: Graph, q: Value, k: Value, v: Value, heads: number): Value {
   return g.append("MultiHeadAttention", [q, k, v], [q], { num_heads: heads })[0];
 }
 
-/** Full softmax attention from differentiable operators; q, k, v [batch, time, heads · size] with static shapes. */
+/** Full softmax attention from elementary operators; q, k, v [batch, time, heads · size]. */
 export function attention(g: Graph, q: Value, k: Value, v: Value, heads: number): Value {
-  const [batch, time, width] = q.shape as number[];
-  const size = width / heads;
-  const split = (x: Value) => transpose(g, reshape(g, x, [batch, time, heads, size]), [0, 2, 1, 3]);
-  const scores = matmul(g, split(q), split(k), { transB: true, alpha: 1 / Math.sqrt(size) });
-  const mixed = matmul(g, softmax(g, scores), split(v));
-  return reshape(g, transpose(g, mixed, [0, 2, 1, 3]), [batch, time, width]);
+  const [batch, time, width] = q.shape;
+  const size = width as number / heads;
+  const split = (x: Value) => keepLead(g, x, [batch, time, heads, size]);
+  const keys = transpose(g, split(k), [0, 2, 3, 1]);
+  const scores = matmul(g, transpose(g, split(q), [0, 2, 1, 3]), keys);
+  const p = softmax(g, mul(g, scores, g.scalar(1 / Math.sqrt(size))));
+  const mixed = matmul(g, p, transpose(g, split(v), [0, 2, 1, 3]));
+  return keepLead(g, transpose(g, mixed, [0, 2, 1, 3]), [batch, time, width]);
 }
 
-/** Repeats each of `from` heads `to / from` times, as grouped-query attention shares them; x [batch, time, from · size]. For inference. */
+/** Reshapes the axes after the first two, which stay as they are (0 copies a dimension). */
+function keepLead(g: Graph, x: Value, shape: Shape): Value {
+  return g.append("Reshape", [x, g.ints(0, 0, ...shape.slice(2) as number[])], [{ shape }])[0];
+}
+
+/** Repeats each of `from` heads `to / from` times, as grouped-query attention shares them; x [batch, time, from · size]. Has no gradient. */
 export function repeatHeads(g: Graph, x: Value, from: number, to: number, size: number): Value {
   if (from === to) return x;
   const [batch, time] = x.shape;
-  const shaped = (shape: Shape, ints: number[], y: Value) => g.append("Reshape", [y, g.ints(...ints)], [{ shape }])[0];
-  const split = shaped([batch, time, from, 1, size], [0, 0, from, 1, size], x);
+  const split = keepLead(g, x, [batch, time, from, 1, size]);
   const repeated = g.append("Expand", [split, g.ints(1, 1, from, to / from, size)], [{
     shape: [batch, time, from, to / from, size],
   }])[0];
-  return shaped([batch, time, to * size], [0, 0, to * size], repeated);
+  return keepLead(g, repeated, [batch, time, to * size]);
 }
-
-/** An all-zero gradient seed or optional input. */
-export { absent };
 
 function binary(g: Graph, op: string, a: Value, b: Value): Value {
   return g.append(op, [a, b], [{ shape: broadcast(a.shape, b.shape) }])[0];

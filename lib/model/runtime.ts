@@ -1,8 +1,7 @@
 /** Device choice and sessions: the only file that imports onnxruntime. */
 import * as ort from "onnxruntime-node";
-import type { Matrix } from "../tensor/matrix.ts";
-import { matrix } from "../tensor/matrix.ts";
-import type { GemmOptions } from "../tensor/kernels.ts";
+import { type GemmOptions, type Products, productShape } from "../tensor/kernels.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { Graph } from "./graph.ts";
 import { matmul } from "./ops.ts";
 
@@ -12,7 +11,7 @@ export type Device = "auto" | "cpu" | "webgpu" | "cuda";
 /** What a session takes and gives: numbers with dimensions; int64 as BigInt64Array. */
 export interface Feed {
   readonly dims: readonly number[];
-  readonly data: Float32Array | BigInt64Array;
+  readonly data: Float32Array | Float64Array | BigInt64Array;
 }
 
 export interface Session extends AsyncDisposable {
@@ -28,12 +27,11 @@ export interface Float32Feed {
   readonly data: Float32Array;
 }
 
-export interface Runtime extends AsyncDisposable {
+/** A device with its sessions; its products are those of the `Kernels` seam. */
+export interface Runtime extends Products, AsyncDisposable {
   readonly device: Exclude<Device, "auto">;
   /** A session for a serialised graph, freed with the runtime at the latest. */
   session(model: Uint8Array): Promise<Session>;
-  /** op(A) · op(B) on the device; see `Kernels.gemm`. */
-  gemm(A: Matrix, B: Matrix, options?: GemmOptions): Promise<Matrix>;
 }
 
 ort.env.logLevel = "fatal"; // Failures come back as errors; the native log would repeat them on stderr.
@@ -111,28 +109,36 @@ class OnnxRuntime implements Runtime {
     return session;
   }
 
-  async gemm(A: Matrix, B: Matrix, { transA = false, transB = false, out }: GemmOptions = {}): Promise<Matrix> {
-    const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
-    const [kB, n] = transB ? [B.cols, B.rows] : [B.rows, B.cols];
-    if (k !== kB) throw new TypeError(`Cannot multiply ${m} x ${k} by ${kB} x ${n}`);
-    const c = out ?? matrix(m, n);
-    const session = await this.#product(transA, transB);
-    const feed = (x: Matrix): Feed => ({ dims: x.shape, data: x.data });
-    await session.run({ A: feed(A), B: feed(B) }, { C: feed(c) });
-    return c;
+  async gemm(A: Matrix, B: Matrix, options: GemmOptions = {}): Promise<Matrix> {
+    const C = options.out ?? matrix(...productShape(A, B, options));
+    await this.#multiply("float32", A, B, C, options);
+    return C;
   }
 
-  #product(transA: boolean, transB: boolean): Promise<Session> {
-    const key = `${transA} ${transB}`;
+  async gemm64(A: Matrix64, B: Matrix64, options: GemmOptions<Matrix64> = {}): Promise<Matrix64> {
+    const C = options.out ?? matrix64(...productShape(A, B, options));
+    await this.#multiply("float64", A, B, C, options);
+    return C;
+  }
+
+  async #multiply(
+    type: "float32" | "float64",
+    A: Matrix | Matrix64,
+    B: Matrix | Matrix64,
+    C: Matrix | Matrix64,
+    { transA = false, transB = false }: GemmOptions<unknown>,
+  ): Promise<void> {
+    const key = `${type} ${transA} ${transB}`;
     let session = this.#products.get(key);
     if (!session) {
       const g = new Graph();
-      const A = g.input("A", "float32", transA ? ["k", "m"] : ["m", "k"]);
-      const B = g.input("B", "float32", transB ? ["n", "k"] : ["k", "n"]);
-      g.output("C", matmul(g, A, B, { transA, transB }));
+      const a = g.input("A", type, transA ? ["k", "m"] : ["m", "k"]);
+      const b = g.input("B", type, transB ? ["n", "k"] : ["k", "n"]);
+      g.output("C", matmul(g, a, b, { transA, transB }));
       this.#products.set(key, session = this.session(g.encode()));
     }
-    return session;
+    const feed = ({ shape, data }: Matrix | Matrix64): Feed => ({ dims: shape, data });
+    await (await session).run({ A: feed(A), B: feed(B) }, { C: feed(C) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -164,7 +170,7 @@ class OnnxSession implements Session {
 }
 
 function tensor({ dims, data }: Feed): ort.Tensor {
-  return data instanceof Float32Array
-    ? new ort.Tensor("float32", data, dims as number[])
-    : new ort.Tensor("int64", data, dims as number[]);
+  if (data instanceof Float32Array) return new ort.Tensor("float32", data, dims as number[]);
+  if (data instanceof Float64Array) return new ort.Tensor("float64", data, dims as number[]);
+  return new ort.Tensor("int64", data, dims as number[]);
 }

@@ -1,15 +1,15 @@
-/** Forward, backward and AdamW of a whole model as one graph. */
+/** Forward, backward and the optimiser step of a whole model as one graph. */
 import { type Architecture, block, type BlockWeight, blockWeights, weightShape } from "./block.ts";
 import { gradients } from "./autodiff.ts";
 import { Graph, type Value } from "./graph.ts";
 import { add, div, gather, logSoftmax, matmul, min, mul, pick, reduceSum, reshape, rmsNorm, sqrt, sub } from "./ops.ts";
 import { ropeTables } from "./block.ts";
 
-/** A trainable tensor: its place in the model, its shape, and whether weight decay applies (matrices of the blocks). */
+/** A trainable tensor: its place in the model, its shape, and whether it is a linear of a block: those take Muon with weight decay, the rest AdamW. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly decay: boolean;
+  readonly muon: boolean;
 }
 
 /** The parameters of a model in a fixed order: embed, blocks, finalNorm, head. Block weights are called `${layer}.${weight}`. */
@@ -17,20 +17,23 @@ export function parametersOf(a: Architecture): Parameter[] {
   const blocks = Array.from({ length: a.layers }, (_, layer) =>
     blockWeights.map((w): Parameter => {
       const shape = weightShape(a, w);
-      return { name: `${layer}.${w}`, shape, decay: shape.length === 2 };
+      return { name: `${layer}.${w}`, shape, muon: shape.length === 2 };
     })).flat();
   return [
-    { name: "embed", shape: [a.vocabSize, a.width], decay: false },
+    { name: "embed", shape: [a.vocabSize, a.width], muon: false },
     ...blocks,
-    { name: "finalNorm", shape: [a.width], decay: false },
-    { name: "head", shape: [a.vocabSize, a.width], decay: true },
+    { name: "finalNorm", shape: [a.width], muon: false },
+    { name: "head", shape: [a.vocabSize, a.width], muon: false },
   ];
 }
 
-export interface AdamW {
+export interface Optimiser {
+  /** AdamW, for embeddings, head and norms. */
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
+  /** Muon, for the linears of the blocks. */
+  readonly momentum: number;
   readonly weightDecay: number;
   /** The global gradient norm is clipped to this. */
   readonly clip: number;
@@ -39,10 +42,10 @@ export interface AdamW {
 /**
  * One training step. Inputs: `tokens` int64 `[batch · time]` (masked), `targets` int64 `[batch · time, 1]`, `weights` float32 `[batch · time, 1]` (the
  * weight of each position's cross entropy; 0 where nothing is masked), scalars `rate`, `c1`, `c2` (learning rate and the bias corrections
- * 1 / (1 - beta^step)), and per parameter P its value `P`, and moments `m.P`, `v.P`. Outputs: `loss` = Σ weight · cross entropy, `norm` (of the gradient
- * before clipping), and the new `P'`, `m.P'`, `v.P'`.
+ * 1 / (1 - beta^step)), and the tensors of `stateOf`. Outputs: `loss` = Σ weight · cross entropy, `norm` (of the gradient before clipping), and the
+ * new tensors, each with a prime.
  */
-export function trainingGraph(a: Architecture, batch: number, time: number, adam: AdamW): Uint8Array {
+export function trainingGraph(a: Architecture, batch: number, time: number, optimiser: Optimiser): Uint8Array {
   const g = new Graph();
   const parameters = parametersOf(a);
   const values = parameters.map((p) => g.input(p.name, "float32", p.shape));
@@ -50,22 +53,58 @@ export function trainingGraph(a: Architecture, batch: number, time: number, adam
   const grads = gradients(g, loss, values);
   const squares = grads.map((grad) => reduceSum(g, mul(g, grad, grad), grad.shape.map((_, i) => i), { keep: false }));
   const norm = sqrt(g, squares.reduce((x, y) => add(g, x, y)));
-  const scale = min(g, g.scalar(1), div(g, g.scalar(adam.clip), norm));
+  const scale = min(g, g.scalar(1), div(g, g.scalar(optimiser.clip), norm));
   const [rate, c1, c2] = ["rate", "c1", "c2"].map((name) => g.input(name, "float32", []));
-  const toward = (x: Value, target: Value, weight: number) => add(g, x, mul(g, sub(g, target, x), g.scalar(weight)));
-  parameters.forEach(({ name, shape, decay }, i) => {
+  parameters.forEach(({ name, shape, muon }, i) => {
     const grad = mul(g, grads[i], scale);
-    const m = toward(g.input(`m.${name}`, "float32", shape), grad, 1 - adam.beta1);
-    const v = toward(g.input(`v.${name}`, "float32", shape), mul(g, grad, grad), 1 - adam.beta2);
-    const update = div(g, mul(g, m, c1), add(g, sqrt(g, mul(g, v, c2)), g.scalar(adam.epsilon)));
-    const decayed = decay ? add(g, update, mul(g, values[i], g.scalar(adam.weightDecay))) : update;
-    g.output(`${name}'`, sub(g, values[i], mul(g, decayed, rate)));
-    g.output(`m.${name}'`, m);
-    g.output(`v.${name}'`, v);
+    const m = g.input(`m.${name}`, "float32", shape);
+    let update: Value;
+    if (muon) {
+      const momentum = toward(g, m, grad, 1 - optimiser.momentum);
+      g.output(`m.${name}'`, momentum);
+      const direction = orthogonalise(g, toward(g, grad, momentum, optimiser.momentum)); // Nesterov
+      const decay = mul(g, values[i], g.scalar(optimiser.weightDecay));
+      update = add(g, decay, mul(g, direction, g.scalar(0.2 * Math.sqrt(Math.max(...shape)))));
+    } else {
+      const mean = toward(g, m, grad, 1 - optimiser.beta1);
+      const square = toward(g, g.input(`v.${name}`, "float32", shape), mul(g, grad, grad), 1 - optimiser.beta2);
+      g.output(`m.${name}'`, mean);
+      g.output(`v.${name}'`, square);
+      update = div(g, mul(g, mean, c1), add(g, sqrt(g, mul(g, square, c2)), g.scalar(optimiser.epsilon)));
+    }
+    g.output(`${name}'`, sub(g, values[i], mul(g, update, rate)));
   });
   g.output("loss", loss);
   g.output("norm", norm);
   return g.encode();
+}
+
+/** Names and shapes of all tensors that training carries on: the parameters, first moments `m.P`, and second moments `v.P` where AdamW needs them. */
+export function stateOf(a: Architecture): { readonly name: string; readonly shape: readonly number[] }[] {
+  return parametersOf(a).flatMap(({ name, shape, muon }) =>
+    [name, `m.${name}`, ...(muon ? [] : [`v.${name}`])].map((key) => ({ name: key, shape }))
+  );
+}
+
+/** x + weight · (target - x). */
+function toward(g: Graph, x: Value, target: Value, weight: number): Value {
+  return add(g, x, mul(g, sub(g, target, x), g.scalar(weight)));
+}
+
+/**
+ * The nearest semi-orthogonal matrix of M, roughly (singular values 0.7 to 1.2): five Newton-Schulz steps X ← a X + (b A + c A²) X, A = X Xᵀ, from
+ * M / ‖M‖_F. The step of Muon (K. Jordan et al. 2024); scaled by 0.2 sqrt(max(rows, cols)) its entries are as large as AdamW's (arXiv 2502.16982).
+ */
+function orthogonalise(g: Graph, M: Value): Value {
+  const tall = (M.shape[0] as number) > (M.shape[1] as number);
+  const norm = sqrt(g, reduceSum(g, mul(g, M, M), [0, 1], { keep: false }));
+  let X = div(g, M, add(g, norm, g.scalar(1e-7)));
+  for (let step = 0; step < 5; step++) {
+    const A = matmul(g, X, X, tall ? { transA: true } : { transB: true });
+    const B = add(g, mul(g, A, g.scalar(-4.775)), mul(g, matmul(g, A, A), g.scalar(2.0315)));
+    X = add(g, mul(g, X, g.scalar(3.4445)), tall ? matmul(g, X, B) : matmul(g, B, X));
+  }
+  return X;
 }
 
 /** The graph of the gradients alone: outputs `loss` and `d.P` for each parameter. For tests. */
@@ -89,7 +128,7 @@ function lossOf(g: Graph, a: Architecture, batch: number, time: number, paramete
   let x = reshape(g, gather(g, parameter.get("embed")!, tokens), [batch, time, a.width]);
   for (let layer = 0; layer < a.layers; layer++) {
     const w = Object.fromEntries(blockWeights.map((name) => [name, parameter.get(`${layer}.${name}`)!]));
-    x = block(g, a, x, w as Record<BlockWeight, Value>, rotation, { differentiable: true });
+    x = block(g, a, x, w as Record<BlockWeight, Value>, rotation);
   }
   const last = reshape(g, rmsNorm(g, x, parameter.get("finalNorm")!, a.epsilon), [count, a.width]);
   const logits = matmul(g, last, parameter.get("head")!, { transB: true });
