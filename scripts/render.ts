@@ -1,0 +1,93 @@
+/** Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures draw their own SVG. */
+import { parseArgs } from "@std/cli/parse-args";
+
+const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const flags = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--hide-scrollbars",
+];
+
+export interface RenderOptions {
+  readonly width: number;
+  readonly height: number;
+  /** Device pixels per pixel: 2 by default, for sharp print. */
+  readonly scale?: number;
+  /** Milliseconds that scripts of the page get. */
+  readonly patience?: number;
+  /** Told why there is no picture. */
+  readonly onProblem?: (message: string) => void;
+}
+
+/** The first Chromium or Chrome on the path, or undefined. */
+export async function findBrowser(): Promise<string | undefined> {
+  for (const name of names) {
+    try {
+      const { success } = await new Deno.Command(name, { args: ["--version"], stdout: "null", stderr: "null" })
+        .output();
+      if (success) return name;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/**
+ * Renders an SVG or HTML file to a PNG. Returns false, after a message to `onProblem`, when there is no browser or it made no picture.
+ * Needs permission to run the browsers above, to write `to`, and a folder for temporary files.
+ */
+export async function renderPng(from: string, to: string, options: RenderOptions): Promise<boolean> {
+  const { width, height, scale = 2, patience = 4000, onProblem = console.error } = options;
+  const browser = await findBrowser();
+  if (!browser) {
+    onProblem(`No PNG of ${from}: found none of ${names.join(", ")}; install Debian's chromium, or use the SVG`);
+    return false;
+  }
+  const profile = await Deno.makeTempDir({ prefix: "quant-dllm-browser-" });
+  try {
+    const [source, target] = await Promise.all([Deno.realPath(from), absolute(to)]);
+    const args = [
+      ...flags,
+      `--user-data-dir=${profile}`,
+      `--window-size=${Math.ceil(width)},${Math.ceil(height)}`,
+      `--force-device-scale-factor=${scale}`,
+      `--virtual-time-budget=${patience}`,
+      `--screenshot=${target}`,
+      `file://${encodeURI(source)}`,
+    ];
+    // A stale picture must not pass for a new one.
+    await Deno.remove(target).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    const { success, stderr } = await new Deno.Command(browser, { args, stdout: "null", stderr: "piped" }).output();
+    const written = await Deno.stat(target).then(({ size }) => size > 0, () => false);
+    if (success && written) return true;
+    onProblem(`No PNG of ${from}: ${browser} failed: ${new TextDecoder().decode(stderr).trim().split("\n").at(-1)}`);
+    return false;
+  } finally {
+    await Deno.remove(profile, { recursive: true }).catch(() => {}); // the browser may still be letting go of it
+  }
+}
+
+async function absolute(path: string): Promise<string> {
+  const cut = path.lastIndexOf("/");
+  return cut < 0 ? `${Deno.cwd()}/${path}` : `${await Deno.realPath(path.slice(0, cut) || "/")}/${path.slice(cut + 1)}`;
+}
+
+if (import.meta.main) {
+  const { _: [from, to], width, height } = parseArgs(Deno.args, {
+    string: ["width", "height"],
+    default: { width: "1080", height: "720" },
+  });
+  if (from === undefined || to === undefined) {
+    console.error("Usage: render.ts FROM.svg|FROM.html TO.png [--width 1080] [--height 720]");
+    Deno.exit(2);
+  }
+  if (!await renderPng(String(from), String(to), { width: Number(width), height: Number(height) })) Deno.exit(1);
+}

@@ -1,0 +1,92 @@
+/** One of each figure on made-up rows: what the tests check and what an eye may look at. */
+import { bitsVersusLoss, errorHeatmap, histograms, lossCurve } from "../../lib/report/charts.ts";
+import type { Figure } from "../../lib/report/figure.ts";
+import { ablationBars, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
+import { type PaperNumbers, parsePaper } from "../../lib/report/paper.ts";
+import { fakeMethods, mainRows, row } from "./fake_rows.ts";
+
+export function paper(name: string): PaperNumbers {
+  return parsePaper(JSON.parse(Deno.readTextFileSync(new URL(`../../data/paper/${name}.json`, import.meta.url))));
+}
+
+const seeds = [1, 2, 3];
+const noise = (...n: number[]) => 0.012 * (n.reduce((a, b, i) => a + b * (7 + 4 * i), 0) % 5 - 2);
+
+const settings: Record<string, [string, number][]> = {
+  a: [["without MCS", 0.41], ["with MCS", 0.52]],
+  b: [["0 %", 0.47], ["5 %", 0.52], ["10 %", 0.5], ["15 %", 0.46], ["gated", 0.54]],
+  c: [["plain", 0.31], ["RSR", 0.42], ["RSR + DOR", 0.52], ["plus", 0.61]],
+  d: [["16", 0.44], ["64", 0.5], ["128", 0.52], ["256", 0.53]],
+};
+
+export function gallery(): Record<string, Figure> {
+  const bits = [["rtn", 2.1, 2.7], ["rtn", 3.1, 2.0], ["gptq", 2.1, 2.1], ["gptq", 3.1, 1.75], [
+    "daq(official)",
+    2.25,
+    1.96,
+  ], ["daq(plus)", 2.25, 1.81]] as const;
+  const linears = ["q_proj", "k_proj", "v_proj", "attn_out", "ff_proj", "up_proj", "ff_out"];
+  return {
+    main: mainBars(mainRows(), paper("table1"), {
+      pairs: { FP16: fakeMethods[0], GPTQ: "gptq", "Quant-dLLM": "daq(official)" },
+      title: "Accuracy at 2 bits by task",
+      subtitle: "mean ± standard error over three seeds",
+      ours: "nano-llada (this run)",
+    }),
+    "main without the paper": mainBars(mainRows(), undefined),
+    ablations: ablationBars(
+      Object.entries(settings).flatMap(([ablation, list], a) =>
+        list.flatMap(([setting, value], s) =>
+          seeds.map((seed) => row({ ablation, setting, seed, value: value + noise(a, s, seed) }))
+        )
+      ),
+      paper("table2"),
+      { ours: "nano-llada (this run)" },
+    ),
+    heatmap: errorHeatmap(
+      Array.from({ length: 6 }, (_, layer) => layer).flatMap((layer) =>
+        linears.map((linear, l) => ({
+          layer,
+          linear,
+          value: 0.05 + 0.02 * l + 0.01 * layer + Math.abs(noise(layer, l)),
+        }))
+      ).slice(0, -1),
+      { title: "Relative output error", subtitle: "daq(plus), masked calibration" },
+    ),
+    bits: bitsVersusLoss(
+      [
+        ...bits.flatMap(([method, bitsPerWeight, value]) =>
+          seeds.map((seed) =>
+            row({ method, bitsPerWeight, seed, metric: "nats per token", value: value + noise(seed, 3) })
+          )
+        ),
+        ...seeds.map((seed) =>
+          row({ method: "full precision", bitsPerWeight: 16, seed, metric: "nats per token", value: 1.71 })
+        ),
+      ],
+    ),
+    loss: lossCurve(
+      Array.from({ length: 80 }, (_, i) => i * 250).flatMap((step) => [
+        { step, value: 1.7 + 4 * Math.exp(-step / 3000), series: "training" },
+        { step, value: 1.75 + 4 * Math.exp(-step / 3200), series: "validation" },
+      ]),
+    ),
+    calibration: calibrationCurve(
+      ["gptq", "daq(plus)"].flatMap((method, m) =>
+        [8, 16, 32, 64, 128].flatMap((calibrationSize, c) =>
+          seeds.map((seed) =>
+            row({ method, calibrationSize, seed, value: 0.4 + 0.1 * m + 0.02 * c + noise(m, c, seed) })
+          )
+        )
+      ),
+      paper("table2"),
+    ),
+    histograms: histograms(
+      ["visible", "masked"].map((name, k) => ({
+        name,
+        values: Float32Array.from({ length: 4000 }, (_, i) => Math.tan(((i * 0.618034) % 1 - 0.5) * 2.6) * (1 + k) + k),
+      })),
+      { quantity: "activation", title: "Masking shifts activations" },
+    ),
+  };
+}
