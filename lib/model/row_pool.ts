@@ -4,35 +4,44 @@ import { type RowArgs, type RowArray, type RowLoop, rowLoop } from "../tensor/ro
 
 // Several chunks per thread even out threads of different speed; fewer, larger ones cost less to hand out.
 const CHUNKS_PER_THREAD = 8;
+/** Entries of a job's progress: the next row that nobody has taken, and how many rows are done. */
+const NEXT = 0, DONE = 1;
 
 /** What the pool sends to a worker. */
 export interface RowJob {
+  readonly id: number;
   readonly name: string;
   readonly module: string;
   readonly args: RowArgs;
   readonly rowCount: number;
   readonly chunk: number;
-  /** `[1]` over shared memory: the next row that nobody has taken. */
-  readonly next: Int32Array;
+  /** `[2]` over shared memory. */
+  readonly progress: Int32Array;
 }
 
-/** What a worker answers: nothing when the job is done, or what went wrong. */
-export type RowAnswer = { readonly error?: string };
+/** What a worker answers when there is nothing left to take, or something went wrong. */
+export interface RowAnswer {
+  readonly id: number;
+  readonly error?: string;
+}
 
 /** Takes chunks of rows until none is left; the calling thread and the workers all run this. */
-export function takeChunks({ name, args, rowCount, chunk, next }: RowJob): void {
+export function takeChunks({ name, args, rowCount, chunk, progress }: RowJob): void {
   const { run } = rowLoop(name);
   for (;;) {
-    const start = Atomics.add(next, 0, chunk);
+    const start = Atomics.add(progress, NEXT, chunk);
     if (start >= rowCount) return;
-    run(args, start, Math.min(start + chunk, rowCount));
+    const end = Math.min(start + chunk, rowCount);
+    run(args, start, end);
+    Atomics.add(progress, DONE, end - start);
   }
 }
 
 export class RowPool implements AsyncDisposable {
-  readonly #helpers: Worker[] = [];
+  readonly #helpers: Helper[] = [];
   readonly #scratch = new Map<string, SharedArrayBuffer>();
   #last: Promise<void> = Promise.resolve();
+  #jobs = 0;
   #disposed = false;
 
   /** `threads` counts the calling one, which works too. Throws `RangeError` unless it is a positive integer. */
@@ -53,36 +62,32 @@ export class RowPool implements AsyncDisposable {
   async #runNow<A extends RowArgs>(loop: RowLoop<A>, rowCount: number, args: A): Promise<void> {
     const shared = this.#share(loop.name, args);
     const job: RowJob = {
+      id: this.#jobs++,
       name: loop.name,
       module: loop.module,
       args: shared,
       rowCount,
       chunk: Math.max(1, Math.ceil(rowCount / (this.threads * CHUNKS_PER_THREAD))),
-      next: new Int32Array(new SharedArrayBuffer(4)),
+      progress: new Int32Array(new SharedArrayBuffer(8)),
     };
-    const answers = this.#workers().map((worker) => ask(worker, job));
-    let failure: unknown;
+    const answers = this.#workers().map((helper) => helper.ask(job));
     try {
       takeChunks(job);
+      await finished(job, answers);
     } catch (error) {
-      failure = error;
-      Atomics.store(job.next, 0, rowCount);
+      // Nobody may still write to the buffers when the next job takes them over.
+      Atomics.store(job.progress, NEXT, rowCount);
+      await Promise.allSettled(answers);
+      throw error;
     }
-    const settled = await Promise.allSettled(answers);
-    if (failure) throw failure;
-    for (const answer of settled) if (answer.status === "rejected") throw answer.reason;
     for (const key of loop.writes) {
       const original = args[key] as RowArray | undefined;
       if (original && original !== shared[key]) original.set(shared[key] as RowArray);
     }
   }
 
-  #workers(): Worker[] {
-    while (this.#helpers.length < this.threads - 1) {
-      const worker = new Worker(new URL("./row_worker.ts", import.meta.url));
-      worker.unref();
-      this.#helpers.push(worker);
-    }
+  #workers(): Helper[] {
+    while (this.#helpers.length < this.threads - 1) this.#helpers.push(new Helper());
     return this.#helpers;
   }
 
@@ -90,7 +95,7 @@ export class RowPool implements AsyncDisposable {
   #share(name: string, args: RowArgs): RowArgs {
     const shared: Record<string, RowArgs[string]> = {};
     for (const [key, value] of Object.entries(args)) {
-      shared[key] = isArray(value) && !(value.buffer instanceof SharedArrayBuffer)
+      shared[key] = ArrayBuffer.isView(value) && !(value.buffer instanceof SharedArrayBuffer)
         ? this.#copy(`${name} ${key}`, value)
         : value;
     }
@@ -111,29 +116,59 @@ export class RowPool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     await this.#last;
-    await Promise.all(this.#helpers.splice(0).map((worker) => worker.terminate()));
+    await Promise.all(this.#helpers.splice(0).map((helper) => helper.end()));
     this.#scratch.clear();
   }
 }
 
-/** One job on one worker, which holds the process open only until it answers. */
-function ask(worker: Worker, job: RowJob): Promise<void> {
-  worker.ref();
-  return new Promise<void>((resolve, reject) => {
-    const settle = (error?: Error) => {
-      worker.off("message", answered);
-      worker.off("error", settle);
-      worker.unref();
-      if (error) reject(error);
-      else resolve();
+/** Waits until every row is done, and no longer: a worker that got no time to start has nothing to give. */
+function finished({ rowCount, progress }: RowJob, answers: readonly Promise<void>[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const check = () => {
+      if (Atomics.load(progress, DONE) >= rowCount) resolve();
     };
-    const answered = ({ error }: RowAnswer) => settle(error === undefined ? undefined : new Error(error));
-    worker.on("message", answered);
-    worker.on("error", settle);
-    worker.postMessage(job);
+    for (const answer of answers) answer.then(check, reject);
+    check();
   });
 }
 
-function isArray(value: RowArgs[string]): value is RowArray {
-  return ArrayBuffer.isView(value);
+/** One worker. It holds the process open only while it owes an answer. */
+class Helper {
+  readonly #worker = new Worker(new URL("./row_worker.ts", import.meta.url));
+  readonly #owed = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+
+  constructor() {
+    this.#worker.unref();
+    this.#worker.on("message", ({ id, error }: RowAnswer) => {
+      const { resolve, reject } = this.#owed.get(id)!;
+      this.#settled(id);
+      if (error === undefined) resolve();
+      else reject(new Error(error));
+    });
+    this.#worker.on("error", (error: Error) => {
+      for (const [id, { reject }] of [...this.#owed]) {
+        this.#settled(id);
+        reject(error);
+      }
+    });
+  }
+
+  ask(job: RowJob): Promise<void> {
+    const answer = new Promise<void>((resolve, reject) => this.#owed.set(job.id, { resolve, reject }));
+    answer.catch(() => {}); // Heard by whoever waits for the job; if nobody does, all its rows were done.
+    this.#worker.ref();
+    this.#worker.postMessage(job);
+    return answer;
+  }
+
+  #settled(id: number): void {
+    this.#owed.delete(id);
+    if (this.#owed.size === 0) this.#worker.unref();
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.terminate();
+    for (const { resolve } of this.#owed.values()) resolve();
+    this.#owed.clear();
+  }
 }

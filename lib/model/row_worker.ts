@@ -3,12 +3,12 @@ import { parentPort } from "node:worker_threads";
 import { type RowAnswer, type RowJob, takeChunks } from "./row_pool.ts";
 
 parentPort!.on("message", async (job: RowJob) => {
-  let answer: RowAnswer = {};
+  const answer: { id: number; error?: string } = { id: job.id };
   try {
     await import(job.module);
     takeChunks(job);
   } catch (error) {
-    answer = { error: error instanceof Error ? error.stack ?? error.message : String(error) };
+    answer.error = error instanceof Error ? error.stack ?? error.message : String(error);
   }
-  parentPort!.postMessage(answer);
+  parentPort!.postMessage(answer satisfies RowAnswer);
 });
