@@ -1,0 +1,27 @@
+/** GPTQ of one 4096 x 4096 linear, H given: fast kernels; plain kernels on fewer rows and columns, scaled. */
+import { fastKernels } from "../lib/model/kernels.ts";
+import { gptq } from "../lib/methods/gptq.ts";
+import { rtn } from "../lib/methods/rtn.ts";
+import { onnxProducts } from "../tests/products.ts";
+import { secondMoment, weights } from "./inputs.ts";
+import { report, seconds } from "./report.ts";
+
+const N = 4096, SMALL = 512;
+// Products and the factor grow with the cube, row loops with the square: the cube is what dominates plain loops.
+const scale = (N / SMALL) ** 3;
+
+await using kernels = fastKernels(onnxProducts);
+const small = { name: "small", W: weights(SMALL, SMALL), H: await secondMoment(SMALL, kernels) };
+await gptq({ bits: 2, group: 128 }).quantize({ ...small, kernels });
+const linear = { name: "linear", W: weights(N, N), H: await secondMoment(N, kernels), kernels };
+
+const fast = await seconds(() => gptq({ bits: 2, group: 128 }).quantize(linear));
+const ordered = await seconds(() => gptq({ bits: 2, group: 128, actOrder: true, staticGroups: true }).quantize(linear));
+const nearest = await seconds(() => rtn({ bits: 2, group: 128 }).quantize(linear));
+const plain = await seconds(() => gptq({ bits: 2, group: 128 }).quantize(small));
+report("gptq", [
+  { what: `GPTQ, 2 bits, group 128, ${N} x ${N}, fast kernels`, seconds: fast, atMost: 4 },
+  { what: "the same with act-order and static groups", seconds: ordered },
+  { what: `RTN, ${N} x ${N}, fast kernels`, seconds: nearest },
+  { what: `GPTQ, ${SMALL} x ${SMALL}, plain kernels, times ${scale}`, seconds: plain * scale },
+], fast);

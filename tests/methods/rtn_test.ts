@@ -1,0 +1,62 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { rtn } from "../../lib/methods/rtn.ts";
+import { dequantize, storedBits } from "../../lib/quant/stored.ts";
+import { matrix } from "../../lib/tensor/matrix.ts";
+import { fastKernels } from "../../lib/model/kernels.ts";
+import { layer, objective } from "../layers.ts";
+import * as oracle from "../oracles/layer_a_uniform.ts";
+import { onnxProducts } from "../products.ts";
+import { stepsOff } from "./uniform_parity.ts";
+
+for (const bits of [2, 3, 4]) {
+  Deno.test(`rtn: the field's weights on layer A at ${bits} bits, every one`, async () => {
+    const q = await rtn({ bits, group: 128 }).quantize({ name: "A", W: oracle.W });
+    assertEquals(stepsOff(q, await oracle.expected(`rtn_gptq_${bits}b`)), 0);
+    assertEquals(storedBits(q) / (32 * 512), bits + (16 + bits) / 128);
+  });
+}
+
+Deno.test("rtn: more bits, smaller groups and a searched range lose less; a group beyond the row is the row", async () => {
+  const { W, H, name } = layer(5, 40, 1);
+  const loss = async (options: Parameters<typeof rtn>[0]) =>
+    objective(W, dequantize(await rtn(options).quantize({ name, W })), layer(1, 40, 2).H);
+  const at = await Promise.all([2, 3, 4, 8].map((bits) => loss({ bits })));
+  assert(at[0] > at[1] && at[1] > at[2] && at[2] > at[3]);
+  assert(await loss({ bits: 2, group: 8 }) < at[0]);
+  assert(await loss({ bits: 2, clip: true }) < at[0]);
+  const whole = await rtn({ bits: 2 }).quantize({ name, W, H });
+  assertEquals(await rtn({ bits: 2, group: 999 }).quantize({ name, W }), whole);
+  assertEquals(await rtn({ bits: 2, group: 40 }).quantize({ name, W }), whole);
+});
+
+Deno.test("rtn: symmetric grids store no zero points", async () => {
+  const { W, name } = layer(4, 32, 1);
+  const q = await rtn({ bits: 4, group: 16, symmetric: true }).quantize({ name, W });
+  assertEquals(Object.keys(q.tensors).sort(), ["codes", "scales"]);
+  assertEquals(storedBits(q), 4 * 32 * 4 + 16 * 8);
+});
+
+Deno.test("rtn: the same bytes with fast kernels", async () => {
+  await using kernels = fastKernels(onnxProducts, { threads: 2 });
+  const { W, name } = layer(2050, 40, 1);
+  const method = rtn({ bits: 3, group: 16, clip: true });
+  assertEquals(await method.quantize({ name, W, kernels }), await method.quantize({ name, W }));
+});
+
+Deno.test("rtn: its name says its options", () => {
+  assertEquals(rtn({ bits: 2 }).name, "rtn-2b");
+  assertEquals(rtn({ bits: 4, group: 32, symmetric: true, clip: true }).name, "rtn-4b-g32-sym-clip");
+});
+
+Deno.test("rtn: refuses options and weights that make no sense", async () => {
+  for (const bits of [0, 9, 2.5, NaN]) assertThrows(() => rtn({ bits }), RangeError, `bits is ${bits}`);
+  for (const group of [0, -1, 1.5]) assertThrows(() => rtn({ bits: 2, group }), RangeError, `group is ${group}`);
+  const method = rtn({ bits: 2 });
+  await assertRejects(
+    () => method.quantize({ name: "up", W: matrix(2, 2, Float32Array.of(0, 1, NaN, 2)) }),
+    RangeError,
+    `"up": weight (1, 0) is NaN`,
+  );
+  await assertRejects(() => method.quantize({ name: "up", W: matrix(0, 2) }), TypeError, "0 x 2");
+  await assertRejects(() => method.quantize({ name: "up", W: { shape: [2, 2], data: [1] } }), TypeError, "up");
+});
