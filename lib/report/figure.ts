@@ -43,6 +43,16 @@ export function figure({ data, layout }: FigureSpec): Figure {
   return made;
 }
 
+const titlePlace = {
+  font: { size: 18, weight: 700 },
+  x: 0.02,
+  xanchor: "left",
+  yref: "container",
+  y: 1,
+  yanchor: "top",
+  pad: { t: 16 },
+} as const;
+
 function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
   const font = { family: "Helvetica, Arial, sans-serif", size: 13, color: "#222222" };
   const refs = [...new Set(data.flatMap((trace) => [trace.xaxis ?? "x", trace.yaxis ?? "y"]))];
@@ -61,6 +71,7 @@ function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
     const anchor = ref[0] === "x" ? partner.yaxis ?? "y" : partner.xaxis ?? "x";
     return [`${ref[0]}axis${ref.slice(1)}`, { ...look, anchor, ...axisOf(layout, ref) }] as const;
   });
+  const top = 45 + (layout.title ? 30 : 0) + (layout.title?.subtitle ? 25 : 0);
   return {
     font,
     colorway: palette,
@@ -68,12 +79,11 @@ function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
     plot_bgcolor: "#ffffff",
     bargap: 0.2,
     bargroupgap: 0.1,
-    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.08, yanchor: "bottom" },
+    // At the foot: above the panels it would run into titles of unknown length.
+    legend: { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0.01, yanchor: "bottom" },
     ...layout,
-    ...(layout.title
-      ? { title: { x: 0.02, xanchor: "left", yref: "container", y: 0.97, yanchor: "top", ...layout.title } }
-      : {}),
-    margin: { t: layout.title ? 120 : 60, r: 30, ...layout.margin as Record<string, number> | undefined },
+    ...(layout.title ? { title: { ...titlePlace, ...layout.title } } : {}),
+    margin: { t: top, r: 30, ...layout.margin as Record<string, number> | undefined },
     ...Object.fromEntries(axes),
   };
 }

@@ -118,6 +118,7 @@ export function panelTitle(ref: string, text: string): Annotation {
     xanchor: "left",
     yanchor: "bottom",
     showarrow: false,
+    font: { size: 13, weight: 700 },
   };
 }
 

@@ -54,9 +54,10 @@ export function histogramCounts({ x, xbins, histnorm = "" }: HistogramTrace): nu
   const bins = Math.max(1, Math.ceil((xbins.end - xbins.start) / xbins.size - 1e-9));
   const counts = new Array<number>(bins).fill(0);
   for (const value of x) {
-    const bin = Math.floor((value - xbins.start) / xbins.size);
-    if (bin >= 0 && bin < bins) counts[bin]++;
-    else if (value === xbins.end) counts[bins - 1]++;
+    // The last bin is closed; the minimum also catches a quotient that rounds up to the end.
+    if (value >= xbins.start && value <= xbins.end) {
+      counts[Math.min(bins - 1, Math.floor((value - xbins.start) / xbins.size))]++;
+    }
   }
   const unit = histnorm === "" ? 1 : histnorm === "probability" ? x.length : x.length * xbins.size;
   return counts.map((count) => count / Math.max(unit, Number.MIN_VALUE));
