@@ -1,15 +1,16 @@
 /** The upper factor of a damped inverse: fast kernels at n = 4096, plain loops at a smaller n scaled by the cube. */
 import { fastKernels } from "../lib/model/kernels.ts";
+import { openRuntime } from "../lib/model/runtime.ts";
 import { referenceKernels } from "../lib/tensor/kernels.ts";
 import { cholesky, invertLower, upperFactor } from "../lib/tensor/linalg.ts";
 import { matrix64 } from "../lib/tensor/matrix.ts";
-import { onnxProducts } from "../tests/products.ts";
 import { secondMoment } from "./inputs.ts";
 import { report, seconds } from "./report.ts";
 
 const N = 4096, SMALL = 512;
 
-await using kernels = fastKernels(onnxProducts);
+await using runtime = await openRuntime({ device: "cpu" });
+await using kernels = fastKernels(runtime);
 await upperFactor(await secondMoment(SMALL, kernels), { kernels });
 const H = await secondMoment(N, kernels);
 const fast = await seconds(() => upperFactor(H, { kernels }));

@@ -1,8 +1,8 @@
 /** GPTQ of one 4096 x 4096 linear, H given: fast kernels; plain kernels on fewer rows and columns, scaled. */
 import { fastKernels } from "../lib/model/kernels.ts";
+import { openRuntime } from "../lib/model/runtime.ts";
 import { gptq } from "../lib/methods/gptq.ts";
 import { rtn } from "../lib/methods/rtn.ts";
-import { onnxProducts } from "../tests/products.ts";
 import { secondMoment, weights } from "./inputs.ts";
 import { report, seconds } from "./report.ts";
 
@@ -10,7 +10,8 @@ const N = 4096, SMALL = 512;
 // Products and the factor grow with the cube, row loops with the square: the cube is what dominates plain loops.
 const scale = (N / SMALL) ** 3;
 
-await using kernels = fastKernels(onnxProducts);
+await using runtime = await openRuntime({ device: "cpu" });
+await using kernels = fastKernels(runtime);
 const small = { name: "small", W: weights(SMALL, SMALL), H: await secondMoment(SMALL, kernels) };
 await gptq({ bits: 2, group: 128 }).quantize({ ...small, kernels });
 const linear = { name: "linear", W: weights(N, N), H: await secondMoment(N, kernels), kernels };

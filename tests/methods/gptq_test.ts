@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fastKernels } from "../../lib/model/kernels.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { dequantize, storedBits } from "../../lib/quant/stored.ts";
@@ -8,7 +9,6 @@ import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { type Matrix, matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { damped, layer, objective } from "../layers.ts";
 import * as oracle from "../oracles/layer_a_uniform.ts";
-import { onnxProducts } from "../products.ts";
 import { stepsOff } from "./uniform_parity.ts";
 
 const variants = [
@@ -18,7 +18,8 @@ const variants = [
 ] as const;
 
 Deno.test("gptq: the field's weights on layer A, all but one in a thousand at most, plain and fast", async () => {
-  await using fast = fastKernels(onnxProducts, { threads: 2 });
+  await using runtime = await openRuntime({ device: "cpu" });
+  await using fast = fastKernels(runtime, { threads: 2 });
   for (const kernels of [undefined, fast]) {
     for (const bits of kernels ? [2, 3, 4] : [2]) {
       for (const { suffix, options } of variants) {

@@ -3,9 +3,9 @@ import { rtn } from "../../lib/methods/rtn.ts";
 import { dequantize, storedBits } from "../../lib/quant/stored.ts";
 import { matrix } from "../../lib/tensor/matrix.ts";
 import { fastKernels } from "../../lib/model/kernels.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
 import { layer, objective } from "../layers.ts";
 import * as oracle from "../oracles/layer_a_uniform.ts";
-import { onnxProducts } from "../products.ts";
 import { stepsOff } from "./uniform_parity.ts";
 
 for (const bits of [2, 3, 4]) {
@@ -37,7 +37,8 @@ Deno.test("rtn: symmetric grids store no zero points", async () => {
 });
 
 Deno.test("rtn: the same bytes with fast kernels", async () => {
-  await using kernels = fastKernels(onnxProducts, { threads: 2 });
+  await using runtime = await openRuntime({ device: "cpu" });
+  await using kernels = fastKernels(runtime, { threads: 2 });
   const { W, name } = layer(2050, 40, 1);
   const method = rtn({ bits: 3, group: 16, clip: true });
   assertEquals(await method.quantize({ name, W, kernels }), await method.quantize({ name, W }));

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fastKernels } from "../../lib/model/kernels.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
 import { RowPool } from "../../lib/model/row_pool.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { defineRows } from "../../lib/tensor/row_loop.ts";
-import { onnxProducts } from "../products.ts";
 import { failing, normalise } from "./row_loops.ts";
 
 const ROWS = 203, COLUMNS = 37;
@@ -56,7 +56,8 @@ Deno.test("row pool: refuses senseless sizes and work after its end", async () =
 });
 
 Deno.test("fast kernels: products agree with plain loops in every transposition, from views and shared memory", async () => {
-  await using kernels = fastKernels(onnxProducts, { threads: 1 });
+  await using runtime = await openRuntime({ device: "cpu" });
+  await using kernels = fastKernels(runtime, { threads: 1 });
   const random = rng(5, "products");
   for (const [transA, transB] of [[false, false], [true, false], [false, true], [true, true]]) {
     const [m, k, n] = [23, 19, 31];

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fastKernels } from "../../lib/model/kernels.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";
 import { cholesky, invertLower, upperFactor } from "../../lib/tensor/linalg.ts";
 import { asMatrix64, matrix, type Matrix64, matrix64 } from "../../lib/tensor/matrix.ts";
 import { damped, distance, layer, product } from "../layers.ts";
 import * as oracle from "../oracles/layer_a_uniform.ts";
-import { onnxProducts } from "../products.ts";
 
 function transposed(A: Matrix64): Matrix64 {
   const out = matrix64(A.cols, A.rows);
@@ -54,7 +54,8 @@ Deno.test("upperFactor: U is upper triangular with U H_d Uᵀ = I, at every size
 Deno.test("upperFactor: the textbook's U on a real second moment of 512, plain and fast, and fp32's diagonal", async () => {
   const H = asMatrix64(oracle.H), want = textbookU(damped(H, 0.01));
   const scale = distance(want.data, new Float64Array(512 * 512));
-  await using fast = fastKernels(onnxProducts, { threads: 1 });
+  await using runtime = await openRuntime({ device: "cpu" });
+  await using fast = fastKernels(runtime, { threads: 1 });
   for (const kernels of [undefined, fast]) {
     const { U } = await upperFactor(oracle.H, { kernels });
     assert(distance(U.data, want.data) < 1e-8 * scale);
