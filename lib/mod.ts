@@ -1,10 +1,52 @@
 /** quant-dllm: masked diffusion language models at 2 bits. The public vocabulary; no logic here. */
+
+// Arrays
+export { type Matrix, matrix } from "./tensor/matrix.ts";
 export { rng } from "./tensor/rng.ts";
-export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
+export { NumericalError } from "./tensor/errors.ts";
+export { type Kernels, referenceKernels } from "./tensor/kernels.ts";
+
+// Methods and stored forms
+export type { Method, QuantizedLinear } from "./quant/method.ts";
+export { dequantize, storedBits } from "./quant/stored.ts";
+export { binaryBytes, uniformBytes } from "./quant/size.ts";
+export { abmp } from "./quant/abmp.ts";
+export { daq } from "./quant/daq.ts";
+export { gptq } from "./methods/gptq.ts";
+export { rtn } from "./methods/rtn.ts";
+
+// Diffusion
+export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
+export type { Denoiser } from "./diffusion/denoiser.ts";
+
+// Models
 export { Engine } from "./model/engine.ts";
-export { familyOf } from "./model/families.ts";
+export { familyOf, lladaShapes } from "./model/families.ts";
+export { type FastKernels, fastKernels } from "./model/kernels.ts";
+export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./model/runtime.ts";
+export { loadModel, saveModel } from "./model/checkpoint.ts";
+
+// Quantising and measuring
+export { loadCorpus } from "./pipeline/corpus.ts";
+export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantize.ts";
+export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./pipeline/study.ts";
+export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
+export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";
+
+// The testbed
+export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
+export { worldFiles } from "./nanoworld/files.ts";
 export { initialState, train, type TrainingPlan } from "./pipeline/train.ts";
 export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./pipeline/training_state.ts";
-export { loadModel, saveModel } from "./model/checkpoint.ts";
+
+// Reports
+export { decodeRows, encodeRows, type Row, summarise } from "./report/rows.ts";
+export { type Table, table, textTable } from "./report/table.ts";
+export { type Figure, figure } from "./report/figure.ts";
+export { ablationBars, calibrationCurve, mainBars } from "./report/figures.ts";
+export { bitsVersusLoss, errorHeatmap, histograms, lossCurve } from "./report/charts.ts";
+export { page, type Section } from "./report/page.ts";
+export { type PaperNumbers, parsePaper } from "./report/paper.ts";
+export { ProgressMeter } from "./report/progress.ts";

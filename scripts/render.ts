@@ -1,7 +1,7 @@
 /** Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures draw their own SVG. */
 import { parseArgs } from "@std/cli/parse-args";
 
-const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const names = ["chromium"];
 const flags = [
   "--headless",
   "--no-sandbox",
@@ -40,7 +40,7 @@ export async function findBrowser(): Promise<string | undefined> {
 
 /**
  * Renders an SVG or HTML file to a PNG. Returns false, after a message to `onProblem`, when there is no browser or it made no picture.
- * Needs permission to run the browsers above, to write `to`, and a folder for temporary files.
+ * Needs permission to run the browser and to write the folder of `to`, where the browser's profile lives for the moment.
  */
 export async function renderPng(from: string, to: string, options: RenderOptions): Promise<boolean> {
   const { width, height, scale = 2, patience = 4000, onProblem = console.error } = options;
@@ -49,7 +49,10 @@ export async function renderPng(from: string, to: string, options: RenderOptions
     onProblem(`No PNG of ${from}: found none of ${names.join(", ")}; install Debian's chromium, or use the SVG`);
     return false;
   }
-  const profile = await Deno.makeTempDir({ prefix: "quant-dllm-browser-" });
+  const profile = await Deno.makeTempDir({
+    dir: to.includes("/") ? to.slice(0, to.lastIndexOf("/")) : ".",
+    prefix: ".browser-",
+  });
   try {
     const [source, target] = await Promise.all([Deno.realPath(from), absolute(to)]);
     const args = [

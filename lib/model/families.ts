@@ -97,6 +97,21 @@ const llada: Family = {
   },
 };
 
+/** The linears of a LLaDA model and the number of its other weights, for counting bytes before any are read. */
+export function lladaShapes(
+  { layers, width, hidden, vocabSize }: Pick<Architecture, "layers" | "width" | "hidden" | "vocabSize">,
+): { readonly linears: readonly { readonly rows: number; readonly cols: number }[]; readonly otherWeights: number } {
+  const square = { rows: width, cols: width };
+  const block = [square, square, square, square, { rows: hidden, cols: width }, { rows: hidden, cols: width }, {
+    rows: width,
+    cols: hidden,
+  }];
+  return {
+    linears: Array.from({ length: layers }, () => block).flat(),
+    otherWeights: 2 * vocabSize * width + (2 * layers + 1) * width,
+  };
+}
+
 export const families: readonly Family[] = [llada];
 
 /** The row for a config; throws `RangeError` for a model type that is not in the table. */

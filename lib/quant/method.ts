@@ -46,6 +46,21 @@ export interface Method {
   /** Whether `quantize` reads `H`, so that the pipeline can spare the calibration pass. */
   readonly needsHessian: boolean;
   quantize(linear: LinearInput): Promise<QuantizedLinear>;
+  /** For methods that share a budget among all linears of a model: the pipeline scores every linear at full precision, then binds the answer. */
+  readonly across?: {
+    /** What `bind` needs of one linear. */
+    score(linear: LinearInput): Promise<LinearScore>;
+    /** The method with its budget shared out, by name of the linear. */
+    bind(scores: Readonly<Record<string, LinearScore>>): Method;
+  };
+}
+
+/** How sensitive the column blocks of a linear are. */
+export interface LinearScore {
+  /** Score of each block. */
+  readonly scores: ArrayLike<number>;
+  /** Weights in each block. */
+  readonly sizes: ArrayLike<number>;
 }
 
 /** A decoder from the stored form to the weight it stands for, `[out, in]` float32. */

@@ -1,0 +1,83 @@
+/** The tasks of NanoWorld, shaped like the seven of the paper's Table 1, and the likelihood bound on its validation text. */
+import type { TextTokenizer } from "../model/model.ts";
+import type { ChoiceItem } from "./choice.ts";
+
+export interface ChoiceTask {
+  readonly kind: "choice";
+  readonly id: string;
+  readonly version: string;
+  /** Mask draws per choice; exact for choices of one token. */
+  readonly draws: number;
+  items(tokenizer: TextTokenizer): Promise<ChoiceItem[]>;
+}
+
+export interface ElboTask {
+  readonly kind: "elbo";
+  readonly id: string;
+  readonly version: string;
+  /** Mask draws per window. */
+  readonly draws: number;
+  windows(tokenizer: TextTokenizer): Promise<Int32Array[]>;
+}
+
+export type Task = ChoiceTask | ElboTask;
+
+const folder = new URL("../../data/nanoworld/", import.meta.url);
+const version = "1";
+
+/** The tasks that ship with the kit. */
+export const tasks = {
+  nano_mmlu: choiceTask("nano_mmlu"),
+  nano_winogrande: choiceTask("nano_winogrande"),
+  nano_piqa: choiceTask("nano_piqa"),
+  nano_arc_challenge: choiceTask("nano_arc_challenge"),
+  nano_arc_easy: choiceTask("nano_arc_easy"),
+  nano_hellaswag: choiceTask("nano_hellaswag"),
+  nano_bbh: choiceTask("nano_bbh"),
+  elbo: {
+    kind: "elbo",
+    id: "elbo",
+    version,
+    draws: 4,
+    windows: async (tokenizer) =>
+      (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string)),
+  },
+} as const satisfies Record<string, Task>;
+
+/** The seven multiple-choice tasks, in the paper's order. */
+export const choiceTasks: readonly ChoiceTask[] = Object.values(tasks).filter((t) => t.kind === "choice");
+
+function choiceTask(id: string): ChoiceTask {
+  return {
+    kind: "choice",
+    id,
+    version,
+    draws: 4,
+    items: async (tokenizer) =>
+      (await readLines(`tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((line): ChoiceItem => ({
+        id: line.id as string,
+        prefix: tokenizer.encode(line.context as string),
+        choices: (line.choices as string[]).map((choice) => tokenizer.encode(choice)),
+        suffix: line.suffix === undefined ? new Int32Array() : tokenizer.encode(line.suffix as string),
+        answer: line.answer as number,
+      })),
+  };
+}
+
+/** Reads JSON lines of the data folder. Throws `SyntaxError` that names the file, the line and the missing field. */
+async function readLines(path: string, fields: readonly string[]): Promise<Record<string, unknown>[]> {
+  const text = await Deno.readTextFile(new URL(path, folder));
+  return text.split("\n").filter(Boolean).map((line, i) => {
+    let value: Record<string, unknown> | undefined;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      // Reported below, with the line.
+    }
+    const missing = fields.find((f) => value?.[f] === undefined);
+    if (missing !== undefined) {
+      throw new SyntaxError(`Cannot read ${path}, line ${i + 1}: wanted a JSON object with "${missing}"`);
+    }
+    return value!;
+  });
+}

@@ -1,0 +1,105 @@
+/** Arms of a study: a method and a calibration, measured at a seed. What is measured can be stored as a line and found again. */
+import type { Calibration, Corpus } from "../diffusion/mcs.ts";
+import { evaluate } from "../evaluate/evaluate.ts";
+import type { Task } from "../evaluate/tasks.ts";
+import type { Model } from "../model/model.ts";
+import type { Method } from "../quant/method.ts";
+import type { Row } from "../report/rows.ts";
+import type { Kernels } from "../tensor/kernels.ts";
+import { version } from "../version.ts";
+import { type LinearReport, quantize } from "./quantize.ts";
+
+/** What is compared: full precision when there is no method. */
+export interface Arm {
+  /** What tables call it. */
+  readonly label: string;
+  readonly method?: Method;
+  /** The inputs to calibrate on, from windows of text; needed by methods that read data. */
+  readonly calibration?: (corpus: Corpus, seed: number) => Calibration;
+  /** Windows of text. */
+  readonly windows: number;
+  /** What is measured, and on how many items each. */
+  readonly tasks: readonly { readonly task: Task; readonly limit: number }[];
+}
+
+/** An arm at a seed. */
+export interface Measurement {
+  /** Says what was measured, options and code version included: equal identities are equal measurements. */
+  readonly identity: string;
+  readonly label: string;
+  readonly seed: number;
+  readonly rows: readonly Row[];
+  readonly linears: readonly LinearReport[];
+  /** Per task, a number per item: see `EvaluateOptions.onItems`. */
+  readonly items: Readonly<Record<string, readonly number[]>>;
+}
+
+export interface MeasureOptions {
+  readonly seed: number;
+  /** Draws the windows of text. */
+  readonly corpus: (count: number, seed: number) => Promise<Corpus>;
+  readonly kernels?: Kernels;
+  readonly signal?: AbortSignal;
+  /** Share of the arm that is done. */
+  readonly onProgress?: (share: number) => void;
+}
+
+/** See `Measurement.identity`. The calibration is named by the arm's label-independent parts, so that studies share what they have in common. */
+export function identityOf({ method, calibration, windows, tasks }: Arm, seed: number): string {
+  const name = calibration ? calibration({ windows: [new Int32Array(1)] }, seed).name : "none";
+  const what = tasks.map(({ task: t, limit }) => `${t.id}@${t.version}x${t.draws}:${limit}`).join("+");
+  return [version, method?.name ?? "fp", name, method ? windows : 0, what, seed].join(" | ");
+}
+
+/** Quantises and evaluates. Rows carry the arm's label, its number of calibration windows, and everything that `evaluate` says. */
+export async function measure(model: Model, arm: Arm, options: MeasureOptions): Promise<Measurement> {
+  const { seed, kernels, signal, onProgress } = options;
+  const linears: LinearReport[] = [];
+  let subject = model;
+  if (arm.method) {
+    const calibration = arm.calibration?.(await options.corpus(arm.windows, seed), seed);
+    subject = await quantize(model, arm.method, {
+      calibration,
+      kernels,
+      signal,
+      measure: true,
+      onProgress: (done, total, linear) => {
+        linears.push(linear);
+        onProgress?.(0.5 * done / total);
+      },
+    });
+  }
+  const items: Record<string, readonly number[]> = {};
+  const rows: Row[] = [];
+  for (const [i, { task, limit }] of arm.tasks.entries()) {
+    const evaluated = await evaluate(subject, [task], {
+      seed,
+      limit,
+      signal,
+      onItems: (id, values) => items[id] = Array.from(values),
+      onProgress: (done, total) => onProgress?.(0.5 + 0.5 * (i + done / total) / arm.tasks.length),
+    });
+    rows.push(...evaluated);
+  }
+  const extra = { label: arm.label, calibrationSize: arm.method ? arm.windows : 0 };
+  return {
+    identity: identityOf(arm, seed),
+    label: arm.label,
+    seed,
+    rows: rows.map((row) => ({ ...row, ...extra })),
+    linears,
+    items,
+  };
+}
+
+/** The mean of paired differences b - a over items, with its standard error. Throws `RangeError` when they do not pair. */
+export function pairedDifference(
+  a: readonly number[],
+  b: readonly number[],
+): { readonly mean: number; readonly standardError: number; readonly n: number } {
+  if (a.length !== b.length || a.length < 2) throw new RangeError(`Cannot pair ${a.length} with ${b.length} items`);
+  const d = a.map((x, i) => b[i] - x);
+  const mean = d.reduce((x, y) => x + y, 0) / d.length;
+  const spread = d.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+  return { mean, standardError: Math.sqrt(spread / (d.length - 1) / d.length), n: d.length };
+}

@@ -1,0 +1,56 @@
+/**
+ * The testbed gate: is the model good enough to be hurt, and does 2 bits hurt it? Prints the table, exits 1 when the gate does not hold.
+ *   deno task gate [--model data/nano-llada] [--group 32] [--device auto]
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { choiceTasks, type Device, evaluate, loadModel, quantize, rtn } from "quant-dllm";
+
+const { model: dir, group, device } = parseArgs(Deno.args, {
+  string: ["model", "group", "device"],
+  default: { model: "data/nano-llada", group: "32", device: "auto" },
+});
+await using model = await loadModel(dir, { device: device as Device });
+const arms = {
+  fp: model,
+  "rtn 4 bits": await quantize(model, rtn({ bits: 4, group: Number(group) })),
+  "rtn 2 bits": await quantize(model, rtn({ bits: 2, group: Number(group) })),
+};
+const accuracy: Record<string, number[]> = {};
+let chance: number[] = [];
+for (const [name, arm] of Object.entries(arms)) {
+  const rows = await evaluate(arm, choiceTasks, {
+    seed: 1,
+    onProgress: (done, total, task) =>
+      Deno.stderr.writeSync(new TextEncoder().encode(`\r${name} ${task} ${done}/${total}   `)),
+  });
+  accuracy[name] = rows.map((row) => row.value);
+  chance = rows.map((row) => row.chance as number);
+}
+console.error("");
+const percent = (x: number) => (100 * x).toFixed(1).padStart(6);
+const mean = (x: readonly number[]) => x.reduce((a, b) => a + b, 0) / x.length;
+const kept = (name: string) =>
+  mean(accuracy[name].map((a, i) => a - chance[i])) / mean(accuracy.fp.map((a, i) => a - chance[i]));
+console.log(["task".padEnd(20), "chance", ...Object.keys(arms).map((a) => a.padStart(10))].join("  "));
+choiceTasks.forEach(({ id }, i) =>
+  console.log(
+    [id.padEnd(20), percent(chance[i]), ...Object.values(accuracy).map((a) => percent(a[i]).padStart(10))].join("  "),
+  )
+);
+console.log(
+  ["mean".padEnd(20), percent(mean(chance)), ...Object.values(accuracy).map((a) => percent(mean(a)).padStart(10))].join(
+    "  ",
+  ),
+);
+const strong = accuracy.fp.filter((a) => a >= 0.8).length;
+const lost4 = 100 * (mean(accuracy.fp) - mean(accuracy["rtn 4 bits"]));
+const conditions: [string, boolean][] = [
+  [`full precision reaches 80 % on ${strong} of ${choiceTasks.length} tasks, wanted at least 5`, strong >= 5],
+  [`RTN 4-bit loses ${lost4.toFixed(2)} points on average, wanted less than 1`, lost4 < 1],
+  [
+    `RTN 2-bit keeps ${percent(kept("rtn 2 bits")).trim()} % of (accuracy - chance), wanted at most 66.7`,
+    kept("rtn 2 bits") <= 2 / 3,
+  ],
+];
+for (const [text, holds] of conditions) console.log(`${holds ? "ok  " : "FAIL"} ${text}`);
+if (!conditions.every(([, holds]) => holds)) Deno.exit(1);
