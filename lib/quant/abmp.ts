@@ -1,0 +1,162 @@
+/**
+ * Adaptive block-wise mixed precision (ABMP, Eq. 11 of Quant-dLLM): the most sensitive column blocks get one plane more and as many of the least
+ * sensitive one less, so that the mean stays what was asked for.
+ */
+import type { Matrix, Matrix64 } from "../tensor/matrix.ts";
+import type { LinearScore } from "./method.ts";
+
+/** How a swap of one plane between two blocks is judged before it is made: by their scores, or by quantising the blocks at each order. */
+export type Gate = "scores" | "measured";
+
+/** An allocation rule with its options bound. */
+export interface Abmp {
+  /** Canonical, derived from the options: part of a method's name. */
+  readonly name: string;
+  readonly average: number;
+  readonly ratio: number;
+  readonly gate: Gate | false;
+  readonly scope: "linear" | "model";
+}
+
+export interface AbmpOptions {
+  /** Mean planes per weight. A fraction f gives f of the blocks one plane more, rounded down to whole blocks. */
+  readonly average?: number;
+  /** rho: the share of the blocks that may gain a plane, and that may lose one; at most 0.5. Rounded down to whole blocks. */
+  readonly ratio?: number;
+  /** Make a swap only where it lowers the loss, as predicted from the scores or as measured (`true`: measured). */
+  readonly gate?: Gate | boolean;
+  /** Rank the blocks of each linear, or those of all linears together (`allocateAcross`, whose answer `daq` takes as `orders`). */
+  readonly scope?: "linear" | "model";
+}
+
+/**
+ * ABMP as a value for `bits`.
+ *
+ * @throws RangeError when `average` is outside 1 to 4, `ratio` outside 0 to 0.5, or blocks would need fewer than 1 or more than 4 planes.
+ */
+export function abmp(options: AbmpOptions = {}): Abmp {
+  const { average = 2, scope = "linear" } = options;
+  const gate = options.gate === true ? "measured" : options.gate ?? false;
+  const ratio = options.ratio ?? (gate ? 0.5 : 0.05);
+  if (!(average >= 1 && average <= 4)) throw new RangeError(`Cannot average ${average} planes: wanted 1 to 4`);
+  if (!(ratio >= 0 && ratio <= 0.5)) throw new RangeError(`Cannot swap a share of ${ratio}: wanted 0 to 0.5`);
+  if (ratio > 0 && (average < 2 || average > 3)) {
+    throw new RangeError(`Cannot swap planes around an average of ${average}: wanted 2 to 3, or ratio 0`);
+  }
+  const parts = [`abmp${average}`, `r${ratio}`];
+  if (gate) parts.push(gate);
+  if (scope !== "linear") parts.push(scope);
+  return { name: parts.join("-"), average, ratio, gate, scope };
+}
+
+/**
+ * The score of each column block, s_b = sum over its entries of Z_ij = W_ij² / U_jj² (Eqs. 10 and 11): twice the loss of deleting the block, entry by
+ * entry, in the order of compensation. GAP(paper §ABMP): "block" is not defined; as in the official code it is `group` columns times all rows.
+ *
+ * @param W original weights `[rows, columns]`
+ * @param U upper triangular `[columns, columns]` with H⁻¹ = UᵀU
+ * @returns `[ceil(columns / group)]`
+ */
+export function blockScores(W: Matrix, U: Matrix64, group: number): Float64Array {
+  const { rows, cols, data } = W;
+  const squares = new Float64Array(cols);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) squares[j] += data[i * cols + j] ** 2;
+  }
+  const scores = new Float64Array(Math.ceil(cols / group));
+  for (let j = 0; j < cols; j++) scores[Math.floor(j / group)] += squares[j] / U.data[j * cols + j] ** 2;
+  return scores;
+}
+
+/**
+ * Planes of each block of equal size from its scores.
+ *
+ * Ungated, as the official code: with k = floor(ratio · n), the k lowest scores lose a plane and the k highest gain one; the later of two equal scores
+ * counts as the higher. Gated, swaps are made only where the scores predict a gain (`expectedLosses`).
+ */
+export function allocate(scores: ArrayLike<number>, rule: Abmp): number[] {
+  if (rule.gate) return allocateByLoss(expectedLosses(scores), rule);
+  const n = scores.length;
+  const { base, extra, swaps } = budget(n, rule);
+  const orders = new Array<number>(n).fill(base);
+  const ascending = [...orders.keys()].sort((a, b) => scores[a] - scores[b] || a - b);
+  ascending.forEach((block, rank) => {
+    if (rank >= n - extra) orders[block]++;
+    if (rank >= n - swaps) orders[block]++;
+    if (rank < swaps) orders[block]--;
+  });
+  return orders;
+}
+
+// Mean squared error of the best 2^K levels for a Gaussian of variance 1 (Max 1960; Lloyd 1982), K = 0 to 4.
+const GAUSSIAN_ERROR = [1, 0.3634, 0.1175, 0.03454, 0.009497];
+
+/** The loss of each block at K = 0 to 4 planes that its score predicts. A swap pays where the scores' ratio exceeds (.363 - .118) / (.118 - .035) = 3. */
+export function expectedLosses(scores: ArrayLike<number>): number[][] {
+  return Array.from(scores, (s) => GAUSSIAN_ERROR.map((e) => e * s));
+}
+
+/**
+ * Planes of each block of equal size from its losses: starting from the same number everywhere, the swap with the largest gain is made as long as
+ * one lowers the sum and `ratio` allows it. No block moves by more than one plane.
+ *
+ * @param losses `losses[b][K]`: the loss of block b with K planes, falling in K.
+ */
+export function allocateByLoss(losses: readonly (readonly number[])[], rule: Abmp): number[] {
+  const n = losses.length;
+  const { base, extra, swaps } = budget(n, rule);
+  const orders = new Array<number>(n).fill(base);
+  const moved = new Array<boolean>(n).fill(false);
+  const gain = (b: number) => losses[b][orders[b]] - losses[b][orders[b] + 1];
+  const cost = (b: number) => losses[b][orders[b] - 1] - losses[b][orders[b]];
+  const best = (value: (b: number) => number) => {
+    let found = -1;
+    for (let b = 0; b < n; b++) if (!moved[b] && (found < 0 || value(b) > value(found))) found = b;
+    return found;
+  };
+  for (let e = 0; e < extra; e++) {
+    const b = best((b) => orders[b] > base ? -Infinity : gain(b));
+    orders[b]++;
+  }
+  for (let s = 0; s < swaps; s++) {
+    const up = best(gain);
+    if (up < 0) break;
+    moved[up] = true;
+    const down = best((b) => -cost(b));
+    if (down < 0 || !(gain(up) > cost(down))) break;
+    moved[down] = true;
+    orders[up]++;
+    orders[down]--;
+  }
+  return orders;
+}
+
+/**
+ * Planes of each block of several linears, ranked together; by name of the linear. Planes are swapped between blocks of one size only, so that the
+ * mean over all weights is exact.
+ */
+export function allocateAcross(linears: Readonly<Record<string, LinearScore>>, rule: Abmp): Record<string, number[]> {
+  const classes = new Map<number, { name: string; block: number; score: number }[]>();
+  const orders: Record<string, number[]> = {};
+  for (const [name, { scores, sizes }] of Object.entries(linears)) {
+    orders[name] = new Array(scores.length).fill(0);
+    for (let block = 0; block < scores.length; block++) {
+      const members = classes.get(sizes[block]) ?? [];
+      members.push({ name, block, score: scores[block] });
+      classes.set(sizes[block], members);
+    }
+  }
+  for (const members of classes.values()) {
+    const answer = allocate(members.map((m) => m.score), rule);
+    members.forEach(({ name, block }, at) => orders[name][block] = answer[at]);
+  }
+  return orders;
+}
+
+/** Whole blocks: `base` planes everywhere, `extra` blocks with one more, and at most `swaps` swaps. */
+function budget(n: number, { average, ratio }: Abmp): { base: number; extra: number; swaps: number } {
+  const base = Math.floor(average);
+  // A share that is a whole number of blocks must not fall short of it by a rounding error: 0.15 · 20 is 3.
+  const whole = (share: number) => Math.floor(share * n + 1e-9);
+  return { base, extra: whole(average - base), swaps: whole(ratio) };
+}

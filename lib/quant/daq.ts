@@ -1,0 +1,159 @@
+/**
+ * The data-aware any-order quantiser (DAQ of Quant-dLLM): a weight becomes, per column block, a sum of K binary planes with row and column scales
+ * (Eq. 3), fitted to the weights (Eq. 6) or to the output error tr((W - Q) H (W - Q)ᵀ) (Eq. 4).
+ */
+import { referenceKernels } from "../tensor/kernels.ts";
+import { upperFactor } from "../tensor/linalg.ts";
+import { asMatrix, asMatrix64, type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { allocateAcross, blockScores } from "./abmp.ts";
+import { encodeBinary } from "./binary.ts";
+import { fitBlock, marginals } from "./daq_fit.ts";
+import { type DaqOptions, type DaqSettings, nameOf, settingsOf } from "./daq_options.ts";
+import { blockOrdersFor } from "./daq_orders.ts";
+import { type PlacedBlock, refine } from "./daq_refine.ts";
+import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
+import { obs } from "./obs.ts";
+
+export type { DaqOptions, DaqProfile, DaqSettings } from "./daq_options.ts";
+
+/**
+ * DAQ as a method.
+ *
+ * @throws RangeError when `bits` is not 1 to 4, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
+ * fit and NumericalError when no damping makes H positive definite.
+ */
+export function daq(options: DaqOptions): Method {
+  const { bits, group } = options;
+  const settings = settingsOf(options);
+  if (!(Number.isInteger(group) && group >= 1)) {
+    throw new RangeError(`Cannot make daq with group ${group}: wanted a positive integer`);
+  }
+  if (typeof bits === "number" && !(Number.isInteger(bits) && bits >= 1 && bits <= 4)) {
+    throw new RangeError(`Cannot make daq with ${bits} bits: wanted an integer from 1 to 4, or abmp(...)`);
+  }
+  const needsHessian = readsHessian(options, settings);
+  return {
+    name: nameOf(options),
+    needsHessian,
+    quantize: (linear) => quantizeLinear(linear, options, settings, needsHessian),
+    across: typeof bits !== "number" && bits.scope === "model" && !options.orders
+      ? {
+        score: (linear) => scoreLinear(linear, group, settings.damping),
+        bind: (scores) => ({ ...daq({ ...options, orders: allocateAcross(scores, bits) }), name: nameOf(options) }),
+      }
+      : undefined,
+  };
+}
+
+/** Scores of the column blocks of a linear at full precision, for an allocation across linears. */
+async function scoreLinear(linear: LinearInput, group: number, damping: number): Promise<LinearScore> {
+  const { name, kernels = referenceKernels, signal } = linear;
+  const { W, H } = prepare(name, asMatrix(linear.W, `W of "${name}"`), linear.H, true);
+  const { U } = await upperFactor(H!, { damping, kernels, signal });
+  const scores = blockScores(W, U, group);
+  return { scores, sizes: Array.from(scores, (_, b) => W.rows * Math.min(group, W.cols - b * group)) };
+}
+
+/** Whether any choice looks at the data: `plain` and `RSR` without compensation do not. */
+function readsHessian({ bits, orders }: DaqOptions, s: DaqSettings): boolean {
+  return (typeof bits !== "number" && !orders) || s.dor !== false || s.compensation !== "none" ||
+    s.inside === "sequential" || s.columnWeights || s.refitRounds > 0 || s.refineRounds > 0;
+}
+
+async function quantizeLinear(
+  linear: LinearInput,
+  options: DaqOptions,
+  settings: DaqSettings,
+  needsHessian: boolean,
+): Promise<QuantizedLinear> {
+  const { name, kernels = referenceKernels, signal } = linear;
+  const { group } = options;
+  const given = asMatrix(linear.W, `W of "${name}"`);
+  const { rows, cols } = given;
+  const { W, H, dead } = prepare(name, given, needsHessian ? linear.H : undefined, needsHessian);
+  const { U, damping, retries } = H
+    ? await upperFactor(H, { damping: settings.damping, kernels, signal })
+    : { U: identity(cols), damping: 0, retries: 0 };
+
+  const spread = settings.dor && settings.dor.scale === "marginal" ? marginals(U) : undefined;
+
+  const solve = async (orders: readonly number[]) => {
+    const placed: PlacedBlock[] = [];
+    const { loss } = await obs(W, async ({ start, end, X, U, kernels }) => {
+      const order = orders[placed.length];
+      const { block, Q } = await fitBlock(X, U, order, settings, spread?.subarray(start, end), kernels);
+      placed.push({ start, block });
+      return { Q };
+    }, { U, blockSize: group, compensation: settings.compensation, kernels, signal });
+    const { refineRounds: rounds, refineSweeps: sweeps } = settings;
+    if (H && rounds > 0) {
+      return { placed, loss: await refine(W, dampened(H, damping), placed, { rounds, sweeps, kernels, signal }) };
+    }
+    // With exact compensation the squared errors of the blocks add up to the damped objective; else they are no loss of the whole.
+    return { placed, loss: H && settings.compensation === "exact" ? 2 * loss : undefined };
+  };
+
+  const orders = await blockOrdersFor({ name, W, U, options, settings, kernels, signal });
+  let solution = await solve(orders);
+  const flat = Math.floor(typeof options.bits === "number" ? options.bits : options.bits.average);
+  if (typeof options.bits !== "number" && options.bits.gate === "measured" && Number.isInteger(options.bits.average)) {
+    // The blocks were measured one by one; what counts is the linear as a whole, refinement included.
+    if (solution.loss !== undefined && orders.some((k) => k !== flat)) {
+      const level = await solve(orders.map(() => flat));
+      if (level.loss! <= solution.loss) solution = level;
+    }
+  }
+  const report: Record<string, number | string | boolean> = { damping, retries, deadInputs: dead };
+  if (solution.loss !== undefined) report.loss = solution.loss;
+  return {
+    name,
+    format: "binary",
+    shape: [rows, cols],
+    config: { group },
+    tensors: encodeBinary(solution.placed.map(({ block }) => block)),
+    report,
+  };
+}
+
+/** Checks shapes and fills dead inputs, columns that no calibration token excites: their weights become 0 and their moment that of a mean input. */
+function prepare(name: string, W: Matrix, like: LinearInput["H"], wanted: boolean) {
+  if (!wanted) return { W, H: undefined, dead: 0 };
+  if (!like) {
+    throw new TypeError(`Cannot quantize "${name}": this method needs the second moment H, and none was given`);
+  }
+  const given = asMatrix64(like, `H of "${name}"`);
+  if (given.rows !== W.cols || given.cols !== W.cols) {
+    throw new TypeError(`Cannot quantize "${name}": H is ${given.rows} x ${given.cols} but W has ${W.cols} columns`);
+  }
+  const n = W.cols;
+  const deadInputs: number[] = [];
+  let live = 0;
+  for (let j = 0; j < n; j++) {
+    if (given.data[j * n + j] === 0) deadInputs.push(j);
+    else live += given.data[j * n + j];
+  }
+  if (deadInputs.length === 0) return { W, H: given, dead: 0 };
+  const H = matrix64(n, n, given.data.slice());
+  const filled = matrix(W.rows, n, W.data.slice());
+  for (const j of deadInputs) {
+    H.data[j * n + j] = live > 0 ? live / (n - deadInputs.length) : 1;
+    for (let i = 0; i < W.rows; i++) filled.data[i * n + j] = 0;
+  }
+  return { W: filled, H, dead: deadInputs.length };
+}
+
+/** H + damping · mean(diag H) · I in float32, for large products. */
+function dampened(H: Matrix64, damping: number): Matrix {
+  const n = H.rows;
+  let mean = 0;
+  for (let j = 0; j < n; j++) mean += H.data[j * n + j] / n;
+  const out = matrix(n, n, Float32Array.from(H.data));
+  for (let j = 0; j < n; j++) out.data[j * n + j] = H.data[j * n + j] + damping * mean;
+  return out;
+}
+
+function identity(n: number): Matrix64 {
+  const out = matrix64(n, n);
+  for (let j = 0; j < n; j++) out.data[j * n + j] = 1;
+  return out;
+}

@@ -1,0 +1,123 @@
+/** One column block of a weight as K row- and column-scaled binary planes: Q_ij = sum_k B_k,ij a_r,k,i a_c,k,j (Eq. 3). */
+import { roundToHalf } from "../tensor/half.ts";
+import type { Kernels } from "../tensor/kernels.ts";
+import { type Matrix, matrix } from "../tensor/matrix.ts";
+import { defineRows } from "../tensor/row_loop.ts";
+
+/**
+ * Rows that one chunk covers. Row loops here run over chunks, and sums over rows are taken chunk by chunk in order, so that they do not depend on
+ * how many threads share the work.
+ */
+export const CHUNK = 64;
+
+/** The planes of a block; flat plain data, so that a row loop can take it as it is. */
+export type Block = {
+  readonly rows: number;
+  readonly width: number;
+  /** K, the number of planes, 1 to 4. */
+  readonly order: number;
+  /** The weights to approximate, `[rows, width]`. */
+  readonly x: Float32Array;
+  /** Signs, `[rows, width]`: bit k is set where B_k = +1. */
+  readonly codes: Uint8Array;
+  /** a_r `[order, rows]`. */
+  readonly rowScale: Float64Array;
+  /** a_c `[order, width]`. */
+  readonly colScale: Float64Array;
+};
+
+/** How many chunks `rows` rows make. */
+export function chunks(rows: number): number {
+  return Math.ceil(rows / CHUNK);
+}
+
+/** A block over a copy of `x` `[rows, width]`, with no planes fitted yet. Shared memory, so that many row loops cost no copies. */
+export function newBlock(x: Float32Array, rows: number, width: number, order: number): Block {
+  const own = new Float32Array(new SharedArrayBuffer(4 * rows * width));
+  own.set(x);
+  return {
+    rows,
+    width,
+    order,
+    x: own,
+    codes: new Uint8Array(new SharedArrayBuffer(rows * width)),
+    rowScale: new Float64Array(new SharedArrayBuffer(8 * order * rows)),
+    colScale: new Float64Array(new SharedArrayBuffer(8 * order * width)),
+  };
+}
+
+/** The 2^K values that entry (i, j) can take, by code: `levels[code] = sum_k ±a_r,k,i a_c,k,j`. `levels` holds 16 numbers. */
+export function levelsAt(block: Block, i: number, j: number, levels: Float64Array): void {
+  const { rows, width, order, rowScale, colScale } = block;
+  let low = 0;
+  for (let k = 0; k < order; k++) low -= rowScale[k * rows + i] * colScale[k * width + j];
+  levels[0] = low;
+  for (let k = 0, size = 1; k < order; k++, size *= 2) {
+    const step = 2 * rowScale[k * rows + i] * colScale[k * width + j];
+    for (let s = 0; s < size; s++) levels[size + s] = levels[s] + step;
+  }
+}
+
+/** The code of the level nearest to `x` among the first `count`; the lowest code where two are equally near. */
+export function nearest(x: number, levels: Float64Array, count: number): number {
+  let best = 0;
+  let distance = Math.abs(x - levels[0]);
+  for (let s = 1; s < count; s++) {
+    const d = Math.abs(x - levels[s]);
+    if (d < distance) {
+      distance = d;
+      best = s;
+    }
+  }
+  return best;
+}
+
+/** Q `[rows, width]`, the weights that the planes stand for. */
+export async function decode(block: Block, kernels: Kernels): Promise<Matrix> {
+  const { rows, width, order } = block;
+  const Q = matrix(rows, width);
+  await kernels.rows(decodeLoop, chunks(rows), { ...block, out: Q.data }, { costPerRow: 3 * CHUNK * width * order });
+  return Q;
+}
+
+const decodeLoop = defineRows({
+  name: "daq.decode",
+  module: import.meta.url,
+  writes: ["out"],
+  run: (args: Block & { out: Float32Array }, start, end) => {
+    const { rows, width, order, codes, rowScale, colScale, out } = args;
+    const last = Math.min(rows, end * CHUNK);
+    const sum = new Float64Array(width);
+    for (let i = start * CHUNK; i < last; i++) {
+      const at = i * width;
+      sum.fill(0);
+      for (let k = 0; k < order; k++) {
+        const r = rowScale[k * rows + i], c = k * width;
+        for (let j = 0; j < width; j++) sum[j] += (((codes[at + j] >> k) & 1) * 2 - 1) * r * colScale[c + j];
+      }
+      for (let j = 0; j < width; j++) out[at + j] = sum[j];
+    }
+  },
+});
+
+/**
+ * Moves a power of two between the row and the column scales of each plane (their product does not change), so that the largest column scale lies
+ * in [1, 2): fp16 then has room on both sides.
+ */
+export function balanceScales(block: Block): void {
+  for (let k = 0; k < block.order; k++) {
+    const r = block.rowScale.subarray(k * block.rows, (k + 1) * block.rows);
+    const c = block.colScale.subarray(k * block.width, (k + 1) * block.width);
+    let top = 0;
+    for (const v of c) top = Math.max(top, Math.abs(v));
+    if (!(top > 0)) continue;
+    const shift = 2 ** Math.floor(Math.log2(top));
+    for (let i = 0; i < r.length; i++) r[i] *= shift;
+    for (let j = 0; j < c.length; j++) c[j] /= shift;
+  }
+}
+
+/** Rounds scales to what is stored, fp16. */
+export function roundScales(scales: Float64Array): void {
+  for (let i = 0; i < scales.length; i++) scales[i] = roundToHalf(scales[i]);
+}

@@ -1,0 +1,115 @@
+/** The fit of one column block of DAQ: planes, signs, scales, in the order that the settings ask for. */
+import type { Kernels } from "../tensor/kernels.ts";
+import { invertLower } from "../tensor/linalg.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { balanceScales, type Block, decode, newBlock, roundScales } from "./daq_block.ts";
+import type { DaqSettings, Dor } from "./daq_options.ts";
+import { refitColumns, refitRows } from "./daq_refit.ts";
+import { fitPlanes, refreshSigns } from "./daq_rsr.ts";
+import { sequentialSigns } from "./daq_sequential.ts";
+
+/**
+ * Fits `order` planes to a block; its scales are what fp16 holds, and its signs are chosen for those.
+ *
+ * @param X the block's weights, compensated for all earlier blocks `[rows, width]`
+ * @param U U_bb `[width, width]`
+ * @param spread D² of each column `[width]` where it is not U_jj²
+ */
+export async function fitBlock(
+  X: Matrix,
+  U: Matrix64,
+  order: number,
+  settings: DaqSettings,
+  spread: Float64Array | undefined,
+  kernels: Kernels,
+): Promise<{ block: Block; Q: Matrix }> {
+  const { rows, cols: width } = X;
+  const block = newBlock(X.data, rows, width, order);
+  const conditional = Float64Array.from({ length: width }, (_, j) => U.data[j * width + j] ** 2);
+  const weights = {
+    columnWeight: settings.columnWeights ? columnWeights(conditional) : new Float64Array(width).fill(1),
+    salient: settings.dor ? salientMask(X, spread ?? conditional, settings.dor) : new Uint8Array(0),
+    salientWeight: settings.dor ? settings.dor.weight : 1,
+  };
+  const rsr = { sweeps: 0, tolerance: 0, ...settings.rsr, signs: settings.signs };
+  await fitPlanes(block, weights, rsr, kernels);
+
+  const sequential = settings.inside === "sequential";
+  const signs = () =>
+    sequential ? sequentialSigns(block, U.data, kernels) : refreshSigns(block, settings.signs, kernels);
+  if (settings.refitRounds > 0) {
+    const G = conditionalMoment(U);
+    const TG = (await kernels.gemm(X, matrix(width, width, Float32Array.from(G.data)))).data;
+    for (let round = 0; round < settings.refitRounds; round++) {
+      await signs();
+      await refitRows(block, { G, TG }, kernels);
+      await refitColumns(block, { G, TG }, kernels);
+    }
+  }
+  balanceScales(block);
+  roundScales(block.colScale);
+  roundScales(block.rowScale);
+  if (sequential || settings.refitRounds > 0) await signs();
+
+  return { block, Q: await decode(block, kernels) };
+}
+
+/** omega_j = 1 / U_jj², normalised to mean 1: what an error of column j costs once later columns made up for it. */
+function columnWeights(conditional: Float64Array): Float64Array {
+  const inverse = conditional.map((v) => 1 / v);
+  const mean = inverse.reduce((a, b) => a + b, 0) / inverse.length;
+  return inverse.map((v) => v / mean);
+}
+
+/** Pi of Eq. 10: the entries whose saliency Z = W² / D² lies more than `sigma` (unbiased) deviations above the mean of the block. */
+export function salientMask(X: Matrix, spread: Float64Array, { sigma }: Dor): Uint8Array {
+  const { rows, cols, data } = X;
+  const n = rows * cols;
+  let sum = 0, squares = 0;
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) {
+      const z = data[i * cols + j] ** 2 / (spread[j] + 1e-12);
+      sum += z;
+      squares += z * z;
+    }
+  }
+  const mean = sum / n;
+  const deviation = Math.sqrt(Math.max(0, squares - n * mean * mean) / (n - 1));
+  // Z is not negative and skewed, so that |Z - mean| > sigma · deviation is its upper tail.
+  const cut = mean + sigma * (deviation + 1e-12);
+  const mask = new Uint8Array(new SharedArrayBuffer(n));
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) {
+      if (data[i * cols + j] ** 2 / (spread[j] + 1e-12) > cut) mask[i * cols + j] = 1;
+    }
+  }
+  return mask;
+}
+
+/** G = U⁻¹ U⁻ᵀ, the second moment of the block's inputs given those of all later blocks. */
+function conditionalMoment(U: Matrix64): Matrix64 {
+  const n = U.rows;
+  const lower = matrix64(n, n);
+  for (let j = 0; j < n; j++) {
+    for (let p = 0; p <= j; p++) lower.data[j * n + p] = U.data[p * n + j];
+  }
+  // With L = Uᵀ: G = L⁻ᵀ L⁻¹.
+  const inverse = invertLower(lower).data;
+  const G = matrix64(n, n);
+  for (let k = 0; k < n; k++) {
+    for (let i = 0; i <= k; i++) {
+      const f = inverse[k * n + i];
+      for (let j = 0; j <= k; j++) G.data[i * n + j] += f * inverse[k * n + j];
+    }
+  }
+  return G;
+}
+
+/** [H⁻¹]_jj = sum_i U_ij², `[columns]`. */
+export function marginals(U: Matrix64): Float64Array {
+  const out = new Float64Array(U.cols);
+  for (let i = 0; i < U.rows; i++) {
+    for (let j = i; j < U.cols; j++) out[j] += U.data[i * U.cols + j] ** 2;
+  }
+  return out;
+}

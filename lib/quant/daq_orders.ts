@@ -1,0 +1,74 @@
+/** How many planes each column block of a linear gets. */
+import type { Kernels } from "../tensor/kernels.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { type Abmp, allocate, allocateByLoss, blockScores } from "./abmp.ts";
+import { fitBlock, marginals } from "./daq_fit.ts";
+import type { DaqOptions, DaqSettings } from "./daq_options.ts";
+import { blockError } from "./obs.ts";
+
+export interface OrdersInput {
+  readonly name: string;
+  readonly W: Matrix;
+  /** Upper triangular `[columns, columns]` with H⁻¹ = UᵀU. */
+  readonly U: Matrix64;
+  readonly options: DaqOptions;
+  readonly settings: DaqSettings;
+  readonly kernels: Kernels;
+  readonly signal?: AbortSignal;
+}
+
+/** Planes of each block, in column order: those given by name, one number for all, or what ABMP makes of this linear. Throws `RangeError` for bad ones. */
+export async function blockOrdersFor(input: OrdersInput): Promise<number[]> {
+  const { name, W, U, options: { bits, group, orders }, signal } = input;
+  const count = Math.ceil(W.cols / group);
+  if (orders || (typeof bits !== "number" && bits.scope === "model")) {
+    const given = orders?.[name];
+    if (given?.length !== count || !given.every((k) => Number.isInteger(k) && k >= 1 && k <= 4)) {
+      throw new RangeError(
+        `Cannot quantize "${name}": its block orders are ${
+          given ? `[${given}]` : "missing"
+        }, wanted ${count} from 1 to 4`,
+      );
+    }
+    return [...given];
+  }
+  if (typeof bits === "number") return new Array(count).fill(bits);
+
+  // A short last block stands alone in its size: swapping with it would move the mean.
+  const whole = Math.floor(W.cols / group);
+  let answer: number[];
+  if (bits.gate === "measured") {
+    const losses: number[][] = [];
+    for (let b = 0; b < whole; b++) {
+      signal?.throwIfAborted();
+      losses.push(await measuredLosses(input, bits, b * group, (b + 1) * group));
+    }
+    answer = allocateByLoss(losses, bits);
+  } else answer = allocate(blockScores(W, U, group).subarray(0, whole), bits);
+  if (whole < count) answer.push(Math.floor(bits.average));
+  return answer;
+}
+
+/**
+ * The loss (W_b - Q) G (W_b - Q)ᵀ, G the conditional second moment, of one block at the numbers of planes that the rule may give it; with exact
+ * compensation the losses of blocks add up to the loss of the linear. One round of refits is enough to compare.
+ */
+async function measuredLosses(input: OrdersInput, rule: Abmp, start: number, end: number): Promise<number[]> {
+  const { W, U, settings, kernels } = input;
+  const width = end - start;
+  const X = matrix(W.rows, width), Ubb = matrix64(width, width);
+  for (let i = 0; i < W.rows; i++) X.data.set(W.data.subarray(i * W.cols + start, i * W.cols + end), i * width);
+  for (let j = 0; j < width; j++) {
+    const at = (start + j) * U.cols;
+    Ubb.data.set(U.data.subarray(at + start, at + end), j * width);
+  }
+  const spread = settings.dor && settings.dor.scale === "marginal" ? marginals(U).subarray(start, end) : undefined;
+  const cheap = { ...settings, refitRounds: Math.min(settings.refitRounds, 1) };
+  const losses: number[] = [];
+  const base = Math.floor(rule.average);
+  for (let order = Math.max(1, base - 1); order <= Math.min(4, Math.ceil(rule.average) + 1); order++) {
+    const { Q } = await fitBlock(X, Ubb, order, cheap, spread, kernels);
+    losses[order] = blockError(X, Q, Ubb, "exact").data.reduce((sum, e) => sum + e * e, 0);
+  }
+  return losses;
+}
