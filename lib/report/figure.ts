@@ -57,7 +57,8 @@ function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
   const font = { family: "Helvetica, Arial, sans-serif", size: 13, color: "#222222" };
   const refs = [...new Set(data.flatMap((trace) => [trace.xaxis ?? "x", trace.yaxis ?? "y"]))];
   const axes = refs.map((ref) => {
-    const category = data.some((t) => (t.xaxis ?? "x") === ref && (t.type === "bar" || t.type === "heatmap"));
+    const on = data.filter((t) => (t.xaxis ?? "x") === ref || (t.yaxis ?? "y") === ref);
+    const category = on.some((t) => t.type === "heatmap" || (t.type === "bar" && ref[0] === "x"));
     const look = {
       automargin: true,
       gridcolor: "#e3e3e3",
@@ -67,8 +68,7 @@ function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
       showgrid: !category,
     };
     // A second panel's axes have to name their partner, or Plotly draws them at the first panel.
-    const partner = data.find((t) => (t.xaxis ?? "x") === ref || (t.yaxis ?? "y") === ref)!;
-    const anchor = ref[0] === "x" ? partner.yaxis ?? "y" : partner.xaxis ?? "x";
+    const anchor = ref[0] === "x" ? on[0].yaxis ?? "y" : on[0].xaxis ?? "x";
     return [`${ref[0]}axis${ref.slice(1)}`, { ...look, anchor, ...axisOf(layout, ref) }] as const;
   });
   const top = 45 + (layout.title ? 30 : 0) + (layout.title?.subtitle ? 25 : 0);
@@ -83,7 +83,7 @@ function withLook({ data, layout }: FigureSpec): FigureSpec["layout"] {
     legend: { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0.01, yanchor: "bottom" },
     ...layout,
     ...(layout.title ? { title: { ...titlePlace, ...layout.title } } : {}),
-    margin: { t: top, r: 30, ...layout.margin as Record<string, number> | undefined },
+    margin: { t: top, r: 30, b: 50, ...layout.margin as Record<string, number> | undefined },
     ...Object.fromEntries(axes),
   };
 }
