@@ -210,7 +210,7 @@ const blockColumns = defineRows({
     };
     for (row = rowStart; row < rowEnd; row++) {
       for (let j = 0; j < width; j++) before[j] = w[j] = x[row * width + j];
-      compensateRow(w, u, width, round, q, e, row * width);
+      compensateRow(w, u, width, round, q, e, row * width, fitEvery || width);
     }
   },
 });

@@ -1,5 +1,5 @@
 /** The door of every method: reads the layer it is given and refuses what cannot be quantised. */
-import { asMatrix, asMatrix64, type Matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { asMatrix, asMatrix64, type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import type { LinearInput } from "./method.ts";
 
 /** W `[out, in]` of a layer. Throws `TypeError` for a wrong shape and `RangeError` when a weight is not finite. */
@@ -8,7 +8,7 @@ export function readWeight({ name, W }: LinearInput): Matrix {
   if (weight.rows === 0 || weight.cols === 0) {
     throw new TypeError(`Cannot quantize "${name}": W is ${weight.rows} x ${weight.cols}, wanted at least one weight`);
   }
-  const bad = weight.data.findIndex((w) => !Number.isFinite(w));
+  const bad = firstNotFinite(weight.data);
   if (bad >= 0) {
     const row = Math.floor(bad / weight.cols), col = bad % weight.cols;
     throw new RangeError(
@@ -37,7 +37,7 @@ export function readHessian({ name, H }: LinearInput, cols: number): Matrix | Ma
  */
 export function withoutDeadInputs(W: Matrix, H: Matrix | Matrix64): { W: Matrix; H: Matrix64; dead: number } {
   const weight = { ...W, data: W.data.slice() };
-  const hessian = asMatrix64({ shape: H.shape, data: Float64Array.from(H.data) });
+  const hessian = matrix64(H.rows, H.cols, new Float64Array(H.data));
   let dead = 0;
   for (let j = 0; j < W.cols; j++) {
     if (hessian.data[j * W.cols + j] !== 0) continue;
@@ -46,4 +46,10 @@ export function withoutDeadInputs(W: Matrix, H: Matrix | Matrix64): { W: Matrix;
     for (let i = 0; i < W.rows; i++) weight.data[i * W.cols + j] = 0;
   }
   return { W: weight, H: hessian, dead };
+}
+
+/** The index of the first number that is NaN or infinite, or -1. A loop: a callback per weight would show in the time of a large layer. */
+function firstNotFinite(data: Float32Array): number {
+  for (let k = 0; k < data.length; k++) if (!Number.isFinite(data[k])) return k;
+  return -1;
 }

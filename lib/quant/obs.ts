@@ -98,6 +98,7 @@ export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOpti
  * @param round the value that weight w of column j (within the block) becomes; it may read `w` from j on, to fit a grid at the start of a group
  * @param q receives the values, at `offset` and on
  * @param e receives the errors, at `offset` and on
+ * @param ahead `round` reads entries after w_j only at columns that are multiples of this; the larger, the fewer passes over the row
  */
 export function compensateRow(
   w: Float64Array,
@@ -107,16 +108,35 @@ export function compensateRow(
   q: Float32Array,
   e: Float32Array,
   offset: number,
+  ahead = 1,
 ): void {
-  for (let j = 0; j < width; j++) {
-    const row = j * width;
-    const value = round(j, w[j]);
-    const error = (w[j] - value) / U[row + j];
-    for (let p = j + 1; p < width; p++) w[p] -= error * U[row + p];
-    q[offset + j] = value;
-    e[offset + j] = error;
+  // Four columns share one pass over the rest of the row: the same subtractions in the same order, with a quarter of the loads and stores.
+  const run = ahead >= width || ahead % 4 === 0 ? 4 : 1;
+  for (let first = 0; first < width; first += run) {
+    const end = Math.min(first + run, width);
+    for (let j = first; j < end; j++) {
+      const value = round(j, w[j]);
+      const error = (w[j] - value) / U[j * width + j];
+      for (let p = j + 1; p < end; p++) w[p] -= error * U[j * width + p];
+      q[offset + j] = value;
+      e[offset + j] = error;
+      errors[j - first] = error;
+    }
+    const row0 = first * width, e0 = errors[0];
+    if (run === 1) {
+      for (let p = end; p < width; p++) w[p] -= e0 * U[row0 + p];
+      continue;
+    }
+    const row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
+    const e1 = errors[1], e2 = errors[2], e3 = errors[3];
+    for (let p = end; p < width; p++) {
+      w[p] = w[p] - e0 * U[row0 + p] - e1 * U[row1 + p] - e2 * U[row2 + p] - e3 * U[row3 + p];
+    }
   }
 }
+
+/** The errors of the run of columns at hand: e itself is float32. */
+const errors = new Float64Array(4);
 
 /** The error that a block passes on when its columns were rounded all at once, `[rows, width]`. */
 export function blockError(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): Matrix {
