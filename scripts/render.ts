@@ -1,4 +1,7 @@
-/** Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures draw their own SVG. */
+/**
+ * Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures draw their own
+ * SVG.
+ */
 import { parseArgs } from "@std/cli/parse-args";
 
 const names = ["chromium"];
@@ -39,8 +42,9 @@ export async function findBrowser(): Promise<string | undefined> {
 }
 
 /**
- * Renders an SVG or HTML file to a PNG. Returns false, after a message to `onProblem`, when there is no browser or it made no picture.
- * Needs permission to run the browser and to write the folder of `to`, where the browser's profile lives for the moment.
+ * Renders an SVG or HTML file to a PNG. Returns false, after a message to `onProblem`, when there is no browser or it
+ * made no picture. Needs permission to run the browser and to write the folder of `to`, where the browser's profile
+ * lives for the moment.
  */
 export async function renderPng(from: string, to: string, options: RenderOptions): Promise<boolean> {
   const { width, height, scale = 2, patience = 4000, onProblem = console.error } = options;

@@ -1,9 +1,9 @@
 /** Bit packing: small codes as one stream of bits, least significant bit first, no padding between codes. */
 
 /**
- * Packs `codes` (each below 2^bits) into ceil(count * bits / 8) bytes: code i occupies stream bits i * bits to (i + 1) * bits - 1, where
- * stream bit n is bit n % 8 of byte n >> 3; the unused bits of the last byte are zero.
- * Throws `RangeError` when `bits` is not 1 to 8 or a code does not fit.
+ * Packs `codes` (each below 2^bits) into ceil(count * bits / 8) bytes: code i occupies stream bits i * bits to (i + 1)
+ * * bits - 1, where stream bit n is bit n % 8 of byte n >> 3; the unused bits of the last byte are zero. Throws
+ * `RangeError` when `bits` is not 1 to 8 or a code does not fit.
  */
 export function packBits(codes: Uint8Array, bits: number): Uint8Array {
   checkBits("pack", bits);
@@ -30,8 +30,8 @@ export function packBits(codes: Uint8Array, bits: number): Uint8Array {
 }
 
 /**
- * The first `count` codes of a stream written by `packBits`. Throws `RangeError` when `bits` is not 1 to 8, `count` is not a
- * non-negative integer, or the stream is shorter than `count` codes.
+ * The first `count` codes of a stream written by `packBits`. Throws `RangeError` when `bits` is not 1 to 8, `count` is
+ * not a non-negative integer, or the stream is shorter than `count` codes.
  */
 export function unpackBits(bytes: Uint8Array, bits: number, count: number): Uint8Array {
   checkBits("unpack", bits);

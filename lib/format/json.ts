@@ -1,6 +1,9 @@
 /** JSON with one rule more than `JSON.parse`: an object may name a key only once. */
 
-/** Parses `text`; throws `SyntaxError` when it is not JSON or when an object repeats a key (`JSON.parse` would keep the last in silence). */
+/**
+ * Parses `text`; throws `SyntaxError` when it is not JSON or when an object repeats a key (`JSON.parse` would keep the
+ * last in silence).
+ */
 export function parseStrictJson(text: string): unknown {
   const value = JSON.parse(text);
   const repeated = repeatedKey(text);
@@ -8,7 +11,10 @@ export function parseStrictJson(text: string): unknown {
   return value;
 }
 
-/** The first key that an object of `text` repeats. `text` must already be known to be JSON: only strings and brackets are looked at. */
+/**
+ * The first key that an object of `text` repeats. `text` must already be known to be JSON: only strings and brackets
+ * are looked at.
+ */
 function repeatedKey(text: string): string | undefined {
   const open: (Set<string> | null)[] = []; // one entry per open bracket: the keys of an object, null for an array
   let keyNext = false;

@@ -29,20 +29,27 @@ export interface SafetensorsFile {
   has(name: string): boolean;
   /** Throws `RangeError` when the file has no such tensor. */
   info(name: string): TensorInfo;
-  /** The little-endian bytes of one tensor, in an array of their own. Throws `RangeError` (no such tensor) or `SyntaxError` (the file ended early). */
+  /**
+   * The little-endian bytes of one tensor, in an array of their own. Throws `RangeError` (no such tensor) or
+   * `SyntaxError` (the file ended early).
+   */
   read(name: string): Promise<Uint8Array>;
   /** One F32, F16 or BF16 tensor as float32, row-major. Throws also `TypeError` on another dtype. */
   readFloat(name: string): Promise<Float32Array>;
 }
 
 export interface OpenOptions {
-  /** Refuse tensors that do not begin at a multiple of their element size: valid in the format, but no use for memory mapping. */
+  /**
+   * Refuse tensors that do not begin at a multiple of their element size: valid in the format, but no use for memory
+   * mapping.
+   */
   readonly aligned?: boolean;
 }
 
 /**
- * Opens a safetensors file. The length field is checked against the file's size before the header is read, and the whole header before
- * any tensor: a malformed file costs no memory beyond its own header. Throws `SyntaxError` that names the file and the field.
+ * Opens a safetensors file. The length field is checked against the file's size before the header is read, and the
+ * whole header before any tensor: a malformed file costs no memory beyond its own header. Throws `SyntaxError` that
+ * names the file and the field.
  */
 export async function openSafetensors(
   source: ByteSource,
@@ -112,10 +119,10 @@ export interface TensorBytes {
 }
 
 /**
- * The chunks of a safetensors file: equal tensors and metadata give equal bytes, whatever order they come in. The header lists tensors
- * sorted by name and is padded with spaces to 8 bytes; the data lies by falling element size, then name, so that every tensor is aligned.
- * The tensors' own bytes are passed on, not copied. Throws `TypeError` when the bytes do not fit dtype and shape, `RangeError` on a
- * reserved name.
+ * The chunks of a safetensors file: equal tensors and metadata give equal bytes, whatever order they come in. The
+ * header lists tensors sorted by name and is padded with spaces to 8 bytes; the data lies by falling element size, then
+ * name, so that every tensor is aligned. The tensors' own bytes are passed on, not copied. Throws `TypeError` when the
+ * bytes do not fit dtype and shape, `RangeError` on a reserved name.
  */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, TensorBytes>> | Iterable<readonly [string, TensorBytes]>,

@@ -25,9 +25,9 @@ export interface SafetensorsHeader {
 export const maxHeaderBytes = 100_000_000;
 
 /**
- * Parses and checks the header text of `file`, whose tensor data is `dataBytes` long: the entries must tile the data exactly, each as long
- * as shape x dtype says. Throws `SyntaxError` that names the file, the field and what was wanted there. `aligned` also refuses tensors
- * that do not begin at a multiple of their element size.
+ * Parses and checks the header text of `file`, whose tensor data is `dataBytes` long: the entries must tile the data
+ * exactly, each as long as shape x dtype says. Throws `SyntaxError` that names the file, the field and what was wanted
+ * there. `aligned` also refuses tensors that do not begin at a multiple of their element size.
  */
 export function parseHeader(file: string, text: string, dataBytes: number, aligned = false): SafetensorsHeader {
   const fail = (what: string): never => malformed(file, what);

@@ -2,8 +2,9 @@
 import type { ByteSource } from "../format/byte_source.ts";
 
 /**
- * A `ByteSource` over a file. The file is opened for each read, so there is nothing to close and reads may run at the same time.
- * Rejects with Deno's own error (`NotFound`, `NotCapable`, ...) when the file cannot be opened, `TypeError` when it is not a regular file.
+ * A `ByteSource` over a file. The file is opened for each read, so there is nothing to close and reads may run at the
+ * same time. Rejects with Deno's own error (`NotFound`, `NotCapable`, ...) when the file cannot be opened, `TypeError`
+ * when it is not a regular file.
  */
 export async function fileSource(path: string): Promise<ByteSource> {
   const { size, isFile } = await Deno.stat(path);
@@ -27,8 +28,9 @@ export async function fileSource(path: string): Promise<ByteSource> {
 }
 
 /**
- * Writes `chunks` to `path` so that a reader sees the old file or the whole new one: they go to a temporary name in the same folder, are
- * flushed to the disk, and are then renamed. On an error or an abort the temporary file is removed and `path` is as it was.
+ * Writes `chunks` to `path` so that a reader sees the old file or the whole new one: they go to a temporary name in the
+ * same folder, are flushed to the disk, and are then renamed. On an error or an abort the temporary file is removed and
+ * `path` is as it was.
  */
 export async function writeFileAtomic(
   path: string,

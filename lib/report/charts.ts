@@ -4,7 +4,10 @@ import { distinct, type Labels, measuredCurves, same, titles } from "./figure_pa
 import { type Row, summarise } from "./rows.ts";
 import { type HeatmapTrace, type HistogramTrace, palette, type ScatterTrace, sequential } from "./spec.ts";
 
-/** A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are averaged; absent pairs stay grey. */
+/**
+ * A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are
+ * averaged; absent pairs stay grey.
+ */
 export function errorHeatmap(
   records: readonly Readonly<Record<string, unknown>>[],
   options: Labels & { readonly x?: string; readonly y?: string; readonly field?: string; readonly digits?: number } =
@@ -43,7 +46,10 @@ export function errorHeatmap(
   });
 }
 
-/** What is lost against what is stored: one series per method, error bars over seeds, rows at 16 bits or more as a dashed line. */
+/**
+ * What is lost against what is stored: one series per method, error bars over seeds, rows at 16 bits or more as a
+ * dashed line.
+ */
 export function bitsVersusLoss(rows: readonly Row[], options: Labels & { readonly series?: string } = {}): Figure {
   const { series = "method", scale = 1, label = same } = options;
   const stored = rows.filter(({ bitsPerWeight }) => bitsPerWeight < 16);

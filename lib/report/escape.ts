@@ -1,6 +1,8 @@
 /** Text inside HTML, SVG and Markdown: everything that comes from rows or names passes through here. */
 
-/** `text` for element content and quoted attributes of HTML and SVG; control characters that XML forbids become U+FFFD. */
+/**
+ * `text` for element content and quoted attributes of HTML and SVG; control characters that XML forbids become U+FFFD.
+ */
 export function escapeHtml(text: string): string {
   return text
     // deno-lint-ignore no-control-regex -- these are exactly the characters that XML forbids

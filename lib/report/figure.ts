@@ -1,4 +1,7 @@
-/** Figures as values: one Plotly specification, shown interactively where that can be and as a static picture everywhere else. */
+/**
+ * Figures as values: one Plotly specification, shown interactively where that can be and as a static picture
+ * everywhere else.
+ */
 import { page, type PlotlyScript } from "./page.ts";
 import { axisOf, type FigureSpec, palette } from "./spec.ts";
 import { renderSvg } from "./svg.ts";
@@ -18,8 +21,9 @@ const display = Symbol.for("Jupyter.display");
 /**
  * A figure over a Plotly specification, completed with this kit's look (fonts, colours, grid).
  *
- * Notebook front ends choose one form of the bundle: those with a Plotly renderer (VS Code; JupyterLab with its extension) the interactive one, all
- * others, GitHub included, the picture. There is no text/html in it on purpose: front ends prefer it to pictures, and GitHub strips its scripts.
+ * Notebook front ends choose one form of the bundle: those with a Plotly renderer (VS Code; JupyterLab with its
+ * extension) the interactive one, all others, GitHub included, the picture. There is no text/html in it on purpose:
+ * front ends prefer it to pictures, and GitHub strips its scripts.
  */
 export function figure({ data, layout }: FigureSpec): Figure {
   const spec: FigureSpec = { data, layout: withLook({ data, layout }) };

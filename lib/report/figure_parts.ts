@@ -64,7 +64,10 @@ export function paperBars(
   };
 }
 
-/** One curve per name of `series`: means over `x` in rising order, with error bars; series and symbols repeat after the palette. */
+/**
+ * One curve per name of `series`: means over `x` in rising order, with error bars; series and symbols repeat after the
+ * palette.
+ */
 export function measuredCurves(
   rows: readonly Row[],
   series: string,

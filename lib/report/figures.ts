@@ -1,4 +1,7 @@
-/** The figures of the paper, each a pure function from rows to a figure, with the paper's own numbers in panels of their own, hatched. */
+/**
+ * The figures of the paper, each a pure function from rows to a figure, with the paper's own numbers in panels of
+ * their own, hatched.
+ */
 import { type Figure, figure } from "./figure.ts";
 import {
   distinct,
@@ -78,8 +81,8 @@ function colorOf(i: number): string {
 }
 
 /**
- * Table 2 as bars: one column per ablation, ours above, the paper's below. Our rows carry the fields `ablation` ("a", "b", ...) and `setting`.
- * An ablation that only one side has leaves the other's place empty.
+ * Table 2 as bars: one column per ablation, ours above, the paper's below. Our rows carry the fields `ablation` ("a",
+ * "b", ...) and `setting`. An ablation that only one side has leaves the other's place empty.
  */
 export function ablationBars(
   rows: readonly Row[],
@@ -155,7 +158,10 @@ export interface CalibrationOptions extends Labels {
   readonly paperModel?: string;
 }
 
-/** Table 2 (d) as curves: a measure against the number of calibration samples, on a log axis; the paper's own in a panel beside it. */
+/**
+ * Table 2 (d) as curves: a measure against the number of calibration samples, on a log axis; the paper's own in a
+ * panel beside it.
+ */
 export function calibrationCurve(
   rows: readonly Row[],
   paper: PaperNumbers | undefined,

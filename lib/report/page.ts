@@ -21,7 +21,10 @@ table{border-collapse:collapse;margin:12px 0;font-variant-numeric:tabular-nums}c
 th,td{padding:4px 12px;border-bottom:1px solid #e3e3e3}thead th{border-bottom:2px solid #222}
 .figure{overflow-x:auto;margin:12px 0}.figure svg{max-width:100%;height:auto}`;
 
-/** A page of sections in the order given. Each figure stands there as a picture and is replaced by its interactive form when plotly.js runs. */
+/**
+ * A page of sections in the order given. Each figure stands there as a picture and is replaced by its interactive form
+ * when plotly.js runs.
+ */
 export function page(
   { title, sections, plotly }: {
     readonly title: string;
@@ -64,7 +67,10 @@ for (const { id, data, layout } of ${scriptJson(figures)}) {
 `;
 }
 
-/** A library's text inside a script element; in JavaScript a backslash before the slash changes nothing within strings and patterns. */
+/**
+ * A library's text inside a script element; in JavaScript a backslash before the slash changes nothing within strings
+ * and patterns.
+ */
 function scriptText(text: string): string {
   return text.replace(/<\/(script)/gi, "<\\/$1").replaceAll("<!--", "<\\!--");
 }

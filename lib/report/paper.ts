@@ -27,7 +27,10 @@ export interface PaperNumbers {
   readonly entries: readonly PaperEntry[];
 }
 
-/** Checks parsed JSON of `data/paper` and resolves each entry's source. Throws `SyntaxError` that names the entry and the field. */
+/**
+ * Checks parsed JSON of `data/paper` and resolves each entry's source. Throws `SyntaxError` that names the entry and
+ * the field.
+ */
 export function parsePaper(json: unknown): PaperNumbers {
   const top = record(json, "the file");
   const id = string(top, "id", "the file");

@@ -17,8 +17,8 @@ export interface Progress {
 }
 
 /**
- * One line of at most `width` characters: label, bar, percent, count, rate, time left, note. What does not fit is left out from the least
- * important on: bar, note, rate; a label too long for the rest is cut.
+ * One line of at most `width` characters: label, bar, percent, count, rate, time left, note. What does not fit is left
+ * out from the least important on: bar, note, rate; a label too long for the rest is cut.
  */
 export function progressLine(progress: Progress, width = 80): string {
   const { label, done, total, unit, seconds, before = 0, note } = progress;

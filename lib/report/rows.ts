@@ -1,4 +1,7 @@
-/** Rows: every number of every table, with what it takes to trust it. They are stored as JSON lines and summarised over seeds. */
+/**
+ * Rows: every number of every table, with what it takes to trust it. They are stored as JSON lines and summarised over
+ * seeds.
+ */
 
 /** What may stand in a field. */
 export type Field = string | number | boolean;
@@ -42,7 +45,9 @@ const required = {
 } as const;
 const optional = { calibration: "string", mcStandardError: "number", storedBytes: "number" } as const;
 
-/** Rows as JSON lines, one per row, a newline after each. Throws `TypeError` on a row that `decodeRows` would refuse. */
+/**
+ * Rows as JSON lines, one per row, a newline after each. Throws `TypeError` on a row that `decodeRows` would refuse.
+ */
 export function encodeRows(rows: readonly Row[]): string {
   return rows.map((row, i) => {
     const problem = problemOf(row);
@@ -87,11 +92,13 @@ export interface Summary {
 }
 
 /**
- * Groups rows by the fields `keys`, in order of first appearance, and averages `value` within each seed, then over seeds.
+ * Groups rows by the fields `keys`, in order of first appearance, and averages `value` within each seed, then over
+ * seeds.
  *
- * With S >= 2 seeds the standard error is sd / sqrt(S), sd the sample standard deviation (S - 1) of the S seed means: it holds whatever the seed
- * changes (calibration draw, masks), not the choice of items when every seed sees the same ones. With one seed it is the rows' own sampling error,
- * sqrt(sum se^2) / R for R rows taken as independent. Throws `RangeError` when a group mixes metrics, or when its seeds have unequal numbers of rows.
+ * With S >= 2 seeds the standard error is sd / sqrt(S), sd the sample standard deviation (S - 1) of the S seed means:
+ * it holds whatever the seed changes (calibration draw, masks), not the choice of items when every seed sees the same
+ * ones. With one seed it is the rows' own sampling error, sqrt(sum se^2) / R for R rows taken as independent. Throws
+ * `RangeError` when a group mixes metrics, or when its seeds have unequal numbers of rows.
  */
 export function summarise(rows: readonly Row[], keys: readonly string[], value = "value"): Summary[] {
   const groups = new Map<string, Row[]>();

@@ -38,7 +38,10 @@ export function linearScale(lo: number, hi: number, from: number, to: number, co
   return { map, band: 0, ticks: labelled(values).map(({ value, label }) => ({ at: map(value), label })) };
 }
 
-/** A log scale; `lo` and `hi` are positive values. Ticks at 1, 2, 5 per decade where there is room, else at powers of ten. */
+/**
+ * A log scale; `lo` and `hi` are positive values. Ticks at 1, 2, 5 per decade where there is room, else at powers of
+ * ten.
+ */
 export function logScale(lo: number, hi: number, from: number, to: number, count: number): Scale {
   const [a, b] = [Math.log10(lo), Math.log10(hi)];
   const map = (value: string | number) =>
@@ -76,7 +79,10 @@ export function shortNumber(value: number): string {
   return String(Number(value.toPrecision(6)) + 0);
 }
 
-/** The ticks' labels: all in one unit (k, M, G from ten thousand on), or all with as many decimals as the one that needs most. */
+/**
+ * The ticks' labels: all in one unit (k, M, G from ten thousand on), or all with as many decimals as the one that
+ * needs most.
+ */
 function labelled(values: readonly number[]): { value: number; label: string }[] {
   const largest = Math.max(...values.map(Math.abs));
   const [unit, suffix] =

@@ -1,4 +1,7 @@
-/** The part of Plotly's figure grammar that this floor writes and draws. Other Plotly fields pass through to the interactive form untouched. */
+/**
+ * The part of Plotly's figure grammar that this floor writes and draws. Other Plotly fields pass through to the
+ * interactive form untouched.
+ */
 
 export type Datum = string | number;
 

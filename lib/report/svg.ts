@@ -12,8 +12,9 @@ const slant = 35; // degrees of category labels that do not fit side by side
 const maxLines = 3; // of category labels that fit when they are broken at spaces
 
 /**
- * Draws a figure: bars with error bars, lines and points on linear, log or category axes, heat maps with a colour bar, histograms, in one panel or
- * several (Plotly's `domain`). Everything outside `spec.ts` is ignored. The same specification gives the same bytes.
+ * Draws a figure: bars with error bars, lines and points on linear, log or category axes, heat maps with a colour bar,
+ * histograms, in one panel or several (Plotly's `domain`). Everything outside `spec.ts` is ignored. The same
+ * specification gives the same bytes.
  */
 export function renderSvg(spec: FigureSpec): string {
   const { layout, data } = spec;

@@ -49,7 +49,9 @@ export function panelsOf(spec: FigureSpec, area: Box): Panel[] {
   });
 }
 
-/** Bar heights of a histogram, one per bin of `xbins`; a number on an inner edge belongs to the bin that begins there. */
+/**
+ * Bar heights of a histogram, one per bin of `xbins`; a number on an inner edge belongs to the bin that begins there.
+ */
 export function histogramCounts({ x, xbins, histnorm = "" }: HistogramTrace): number[] {
   const bins = Math.max(1, Math.ceil((xbins.end - xbins.start) / xbins.size - 1e-9));
   const counts = new Array<number>(bins).fill(0);

@@ -5,7 +5,10 @@ export const fontFamily = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', s
 export const ink = "#222222";
 export const faint = "#5c5c5c";
 
-/** Width of `text` in pixels at font size `size`, by classes of letters of a Helvetica-like face; a few percent wide, so that nothing overlaps. */
+/**
+ * Width of `text` in pixels at font size `size`, by classes of letters of a Helvetica-like face; a few percent wide,
+ * so that nothing overlaps.
+ */
 export function textWidth(text: string, size: number): number {
   let em = 0;
   for (const c of text) em += letterWidth(c);
@@ -50,7 +53,10 @@ export function px(value: number): string {
   return String(Number(value.toFixed(2)) + 0);
 }
 
-/** A colour as an attribute value: what is not a plain colour name or code becomes the ink colour, so that a spec cannot smuggle markup. */
+/**
+ * A colour as an attribute value: what is not a plain colour name or code becomes the ink colour, so that a spec
+ * cannot smuggle markup.
+ */
 export function color(value: string | undefined, otherwise: string = ink): string {
   return value !== undefined && /^(#[0-9a-fA-F]{3,8}|[a-zA-Z]+|rgba?\([\d\s.,%]+\))$/.test(value) ? value : otherwise;
 }

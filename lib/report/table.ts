@@ -41,8 +41,9 @@ export interface Table {
 const display = Symbol.for("Jupyter.display");
 
 /**
- * Lays rows out as a table of mean ± standard error (`summarise` says which), lines and columns in order of first appearance, "n/a" where there
- * is no row. Where a cell would mix metrics, the metric becomes part of the column's label. Throws as `summarise` does.
+ * Lays rows out as a table of mean ± standard error (`summarise` says which), lines and columns in order of first
+ * appearance, "n/a" where there is no row. Where a cell would mix metrics, the metric becomes part of the column's
+ * label. Throws as `summarise` does.
  */
 export function table(rows: readonly Row[], options: TableOptions): Table {
   const { value = "value", scale = 1, digits, best, caption = "" } = options;
