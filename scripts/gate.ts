@@ -1,32 +1,34 @@
-/**
- * The testbed gate: is the model good enough to be hurt, and does 2 bits hurt it? Prints the table, exits 1 when the gate does not hold.
- *   deno task gate [--model data/nano-llada] [--group 32] [--device auto]
- */
-import { parseArgs } from "@std/cli/parse-args";
+/** The testbed gate: is the model good enough to be hurt, and does 2 bits hurt it? Prints the table, exits 1 when the gate does not hold. */
 import { choiceTasks, type Device, evaluate, loadModel, quantize, rtn } from "quant-dllm";
+import { meter, positiveInteger, readOptions } from "./cli.ts";
 
-const { model: dir, group, device } = parseArgs(Deno.args, {
-  string: ["model", "group", "device"],
-  default: { model: "data/nano-llada", group: "32", device: "auto" },
+const options = readOptions("deno task gate [options]", {
+  model: { default: "data/nano-llada", help: "checkpoint folder" },
+  group: { default: "32", help: "columns that share a scale" },
+  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
 });
-await using model = await loadModel(dir, { device: device as Device });
+const group = positiveInteger("group", options.group);
+await using model = await loadModel(options.model, { device: options.device as Device });
 const arms = {
   fp: model,
-  "rtn 4 bits": await quantize(model, rtn({ bits: 4, group: Number(group) })),
-  "rtn 2 bits": await quantize(model, rtn({ bits: 2, group: Number(group) })),
+  "rtn 4 bits": await quantize(model, rtn({ bits: 4, group })),
+  "rtn 2 bits": await quantize(model, rtn({ bits: 2, group })),
 };
+const progress = meter("gate", 3 * choiceTasks.length, "tasks");
 const accuracy: Record<string, number[]> = {};
 let chance: number[] = [];
-for (const [name, arm] of Object.entries(arms)) {
+for (const [a, [name, arm]] of Object.entries(arms).entries()) {
   const rows = await evaluate(arm, choiceTasks, {
     seed: 1,
-    onProgress: (done, total, task) =>
-      Deno.stderr.writeSync(new TextEncoder().encode(`\r${name} ${task} ${done}/${total}   `)),
+    onProgress: (done, total, task) => {
+      const index = a * choiceTasks.length + choiceTasks.findIndex(({ id }) => id === task);
+      progress.update(index + done / total, `${name}, ${task}`);
+    },
   });
   accuracy[name] = rows.map((row) => row.value);
   chance = rows.map((row) => row.chance as number);
 }
-console.error("");
+progress.finish();
 const percent = (x: number) => (100 * x).toFixed(1).padStart(6);
 const mean = (x: readonly number[]) => x.reduce((a, b) => a + b, 0) / x.length;
 const kept = (name: string) =>

@@ -21,6 +21,7 @@ import {
 import { renderPng } from "./render.ts";
 import { sizesTable } from "./sizes.ts";
 import type { Scale, studies, Study } from "./studies.ts";
+import { mainTable } from "./tables.ts";
 
 export interface ReportInput {
   readonly out: string;
@@ -56,19 +57,11 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   };
 
   const verdict = (study: Study) => orderingLine(study, scale, find);
-  const mainTable = table(accuracy, {
-    row: ["label", "bits"],
-    column: "task",
-    scale: 100,
-    digits: 1,
-    average: "mean",
-    best: "max",
-    caption: "Accuracy in percent, mean ± standard error over seeds; bits per weight counted from stored bytes",
-  });
-  const pairs = { GPTQ: "GPTQ", "Quant-dLLM": "Quant-dLLM (official)", FP16: "full precision" };
+  const comparison = mainTable(main);
+  const pairs = { GPTQ: "GPTQ", "Quant-dLLM": "Quant-dLLM official profile", FP16: "full precision" };
   const named = accuracy.map((row) => ({ ...row, method: String(row.label) }));
   const bars = mainBars(named, table1, { pairs, ours: "nano-llada, this run" });
-  add(plan.main.title, verdict(plan.main), { table: mainTable, figure: bars }, "figure1");
+  add(plan.main.title, verdict(plan.main), { table: comparison, figure: bars }, "figure1");
   const bound = main.filter((row) => row.metric === "nats per token");
   const boundTable = table(bound, {
     row: ["label", "bits"],
@@ -88,7 +81,7 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   });
   add(
     "Ablations beside the paper's",
-    "Ours is nano_mmlu on nano-llada, the paper's is MMLU on LLaDA-8B-Base: compare directions, not values.",
+    "Ours is the mean of nano_mmlu, nano_winogrande and nano_piqa on nano-llada, the paper's is MMLU on LLaDA-8B-Base: compare directions, not values.",
     {
       figure: ablationBars(ablationRows.filter((r) => r.metric === "accuracy"), table2, {
         ours: "nano-llada, this run",
@@ -97,7 +90,7 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
     "ablations",
   );
   const size = ablationRows.filter((r) => r.ablation === "d" && r.metric === "accuracy");
-  const sized = size.map((row) => ({ ...row, method: "Quant-dLLM (official)" }));
+  const sized = size.map((row) => ({ ...row, method: "Quant-dLLM official profile" }));
   add("Calibration size", "The curve of the table above.", { figure: calibrationCurve(sized, table2) }, "calibration");
 
   const sizes = sizesTable(model, plan.main, scale, find, await readPaper("table3"));
@@ -145,13 +138,13 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   for (const [name, figure] of Object.entries(figures)) {
     await Deno.writeTextFile(`${out}/figures/${name}.svg`, figure.toSvg());
     const { width = 900, height = 500 } = figure.layout;
-    await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height });
+    await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height, patience: 100 });
   }
   const plotly = { script: await Deno.readTextFile(new URL(import.meta.resolve("plotly.js-dist"))) };
   await Deno.writeTextFile(`${out}/report.html`, page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
   const text = markdown.join("\n\n").replaceAll(/\]\((\w+)\.svg\)/g, "](figures/$1.svg)");
   await Deno.writeTextFile(`${out}/report.md`, text + "\n");
-  console.error(`\n${mainTable.toText()}\n\n${verdict(plan.main)}\n${pairedLines(plan.main, scale, find)}\n`);
+  console.error(`\n${comparison.toText()}\n\n${verdict(plan.main)}\n${pairedLines(plan.main, scale, find)}\n`);
   console.error(`Report: ${out}/report.html (interactive), ${out}/report.md; figures in ${out}/figures`);
   return [main, ...plan.ablations.map(rowsOf), curveRows].flat();
 }
@@ -200,8 +193,8 @@ function orderingLine(study: Study, scale: Scale, find: ReportInput["find"]): st
 
 /** `plus` against the rivals on the likelihood bound, paired by window. */
 function pairedLines(main: Study, scale: Scale, find: ReportInput["find"]): string {
-  const plus = main.settings.find(({ label }) => label === "Quant-dLLM (plus)")!;
-  const rivals = main.settings.filter(({ label }) => label.startsWith("GPTQ") || label.endsWith("(official)"));
+  const plus = main.settings.find(({ label }) => label === "Quant-dLLM plus profile")!;
+  const rivals = main.settings.filter(({ label }) => label.startsWith("GPTQ") || label.includes("official"));
   const lines = rivals.map((rival) => {
     const { mean, standardError } = differences(rival, plus, scale, find).find((d) => d.kind === "elbo")!;
     const verdict = Math.abs(mean) < 2 * standardError

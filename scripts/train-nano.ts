@@ -1,9 +1,7 @@
 /**
- * Trains nano-llada on NanoWorld with the LLaDA objective and writes it as an ordinary LLaDA checkpoint.
- *   deno task train-nano [--steps 9000] [--device auto] [--seed 1] [--out data/nano-llada] [--work results/train-nano]
+ * Trains nano-llada on NanoWorld and writes it as an ordinary LLaDA checkpoint: see `deno task train-nano --help`.
  * Stop it with Ctrl-C and start it again with the same options: it goes on from the last saved step.
  */
-import { parseArgs } from "@std/cli/parse-args";
 import {
   answerAccuracy,
   createWorld,
@@ -22,127 +20,127 @@ import {
   WORLD_SEED,
   writeTrainingState,
 } from "quant-dllm";
+import { interruptSignal, main, positiveInteger, readOptions } from "./cli.ts";
 
-const args = parseArgs(Deno.args, {
-  string: ["steps", "device", "seed", "out", "work", "width", "layers", "hidden", "heads", "rate", "batch", "entities"],
-  default: {
-    steps: "9000",
-    device: "auto",
-    seed: "1",
-    out: "data/nano-llada",
-    work: "results/train-nano",
-    width: "256",
-    layers: "4",
-    hidden: "512",
-    heads: "4",
-    rate: "4e-3",
-    batch: "32",
-  },
-  unknown: (name: string) => {
-    console.error(`Unknown option ${name}; see the head of scripts/train-nano.ts for the options.`);
-    Deno.exit(2);
-  },
+const options = readOptions("deno task train-nano [options]", {
+  steps: { default: "16000", help: "training steps" },
+  batch: { default: "32", help: "sequences of 64 tokens per step" },
+  layers: { default: "2", help: "blocks" },
+  width: { default: "256", help: "d_model" },
+  hidden: { default: "256", help: "width of the SwiGLU layer" },
+  heads: { default: "4", help: "attention heads" },
+  rate: { default: "4e-3", help: "peak learning rate" },
+  seed: { default: "1", help: "of weights, data order and masks" },
+  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  out: { default: "data/nano-llada", help: "folder for the checkpoint" },
+  work: { default: "results/train-nano", help: "folder for the state, to resume from" },
 });
 const time = 64;
 const saveEvery = 250;
 const measureEvery = 500;
+const logEvery = 50;
 
-const world = createWorld({ seed: WORLD_SEED, ...(args.entities ? { entities: Number(args.entities) } : {}) });
-const config = lladaConfig({
-  width: Number(args.width),
-  layers: Number(args.layers),
-  hidden: Number(args.hidden),
-  heads: Number(args.heads),
-  vocabSize: world.vocabulary.length,
-  maxLength: 128,
-  maskId: world.maskId,
-  eosId: world.eosId,
+await main(async () => {
+  const world = createWorld({ seed: WORLD_SEED });
+  const config = lladaConfig({
+    width: positiveInteger("width", options.width),
+    layers: positiveInteger("layers", options.layers),
+    hidden: positiveInteger("hidden", options.hidden),
+    heads: positiveInteger("heads", options.heads),
+    vocabSize: world.vocabulary.length,
+    maxLength: 128,
+    maskId: world.maskId,
+    eosId: world.eosId,
+  });
+  const architecture = familyOf(config, "config").architecture(config, "config");
+  await using runtime = await openRuntime({ device: options.device as Device });
+  await using engine = new Engine(runtime, architecture);
+  const plan: TrainingPlan = {
+    architecture,
+    seed: Number(options.seed),
+    steps: positiveInteger("steps", options.steps),
+    batch: positiveInteger("batch", options.batch),
+    time,
+    rate: Number(options.rate),
+    warmup: 100,
+    finalRate: 0.02,
+    optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, momentum: 0.95, weightDecay: 0.1, clip: 1 },
+    curriculum: 0.75,
+  };
+  await Deno.mkdir(options.work, { recursive: true });
+  const stateFile = `${options.work}/state.safetensors`;
+  const curveFile = `${options.work}/curve.jsonl`;
+  let state = await readTrainingState(stateFile, plan) ?? initialState(plan);
+  const first = state.step;
+  // A killed run may have logged steps after its last saved state: they are trained, and logged, again.
+  const curve = first === 0 ? [] : (await readCurve(curveFile)).filter(({ step }) => step <= first);
+  console.error(`nano-llada on ${runtime.device}, world ${world.version}, from step ${first} of ${plan.steps}`);
+
+  const end = world.vocabulary.indexOf(".");
+  const source = (r: ReturnType<typeof rng>, tokens: Int32Array, answers: Uint8Array, statement: Int32Array) => {
+    world.fill(r, "train", tokens, answers, 0, time);
+    for (let p = 0, index = 0; p < time; p++) {
+      statement[p] = index;
+      if (tokens[p] === end) index++;
+    }
+  };
+  const validation = Array.from(
+    { length: 512 },
+    (_, i) => world.sequence(rng(WORLD_SEED, "validation-sequence", i), "validation", time),
+  );
+  const started = performance.now();
+  const losses: number[] = [];
+  for await (const { report, state: next } of train(runtime, plan, source, state, interruptSignal())) {
+    state = next;
+    const { step, loss, phase, rate } = report;
+    if (!Number.isFinite(loss)) throw new Error(`training diverged at step ${step}: start again with a lower --rate`);
+    losses.push(loss);
+    if (step % logEvery === 0) {
+      const mean = losses.reduce((a, b) => a + b, 0) / losses.length;
+      losses.length = 0;
+      curve.push({ step, phase, loss: mean, rate });
+      console.error(progress(step, plan, phase, mean, (performance.now() - started) / 1000, first));
+    }
+    if (step % measureEvery === 0 || step === plan.steps) {
+      const families = await answerAccuracy(modelFromTraining(engine, config, state), validation);
+      for (const { family, exact, token } of families) curve.push({ step, family, exact, token });
+      console.error(families.map((f) => `${f.family} ${(100 * f.exact).toFixed(0)}`).join("  "));
+    }
+    if (step % saveEvery === 0) await save();
+  }
+  await save();
+  if (state.step < plan.steps) {
+    console.error(`Stopped at step ${state.step}; run the same command to go on.`);
+  } else {
+    await saveModel(modelFromTraining(engine, config, state), options.out);
+    await Deno.copyFile(curveFile, `${options.out}/training-curve.jsonl`);
+  }
+  console.log(JSON.stringify({ step: state.step, steps: plan.steps, out: options.out }));
+
+  async function save() {
+    await writeTrainingState(stateFile, plan, state);
+    await Deno.writeTextFile(curveFile, curve.map((row) => JSON.stringify(row) + "\n").join(""));
+  }
 });
-const architecture = familyOf(config, "config").architecture(config, "config");
-await using runtime = await openRuntime({ device: args.device as Device });
-await using engine = new Engine(runtime, architecture);
-const plan: TrainingPlan = {
-  architecture,
-  seed: Number(args.seed),
-  steps: Number(args.steps),
-  batch: Number(args.batch),
-  time,
-  rate: Number(args.rate),
-  warmup: 100,
-  finalRate: 0.02,
-  optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, momentum: 0.95, weightDecay: 0.1, clip: 1 },
-  curriculum: 0.75,
-};
-await Deno.mkdir(args.work, { recursive: true });
-const stateFile = `${args.work}/state.safetensors`;
-const curveFile = `${args.work}/curve.jsonl`;
-let state = await readTrainingState(stateFile, plan) ?? initialState(plan);
-if (state.step === 0) await Deno.writeTextFile(curveFile, "");
-console.error(`nano-llada: ${runtime.device}, world ${world.version}, step ${state.step} of ${plan.steps}`);
 
-const end = world.vocabulary.indexOf(".");
-const stop = new AbortController();
-Deno.addSignalListener("SIGINT", () => stop.abort());
+type CurveRow = { readonly step: number } & Record<string, number | string>;
 
-const validation = Array.from({ length: 512 }, (_, i) => world.sequence(validationRng(i), "validation", time));
-const log = (row: Record<string, unknown>) =>
-  Deno.writeTextFile(curveFile, JSON.stringify(row) + "\n", { append: true });
-const started = performance.now();
-const first = state.step;
-let mean = 0;
-let counted = 0;
-for await (
-  const { report, state: next } of train(
-    runtime,
-    plan,
-    (r, tokens, answers, statement) => {
-      world.fill(r, "train", tokens, answers, 0, time);
-      for (let p = 0, index = 0; p < time; p++) {
-        statement[p] = index;
-        if (tokens[p] === end) index++;
-      }
-    },
-    state,
-    stop.signal,
-  )
-) {
-  state = next;
-  if (!Number.isFinite(report.loss)) throw new Error(`Training diverged at step ${report.step}: lower --rate`);
-  mean += report.loss;
-  counted++;
-  if (report.step % 50 === 0) {
-    const seconds = (performance.now() - started) / 1000;
-    const perSecond = (report.step - first) / seconds;
-    const left = (plan.steps - report.step) / perSecond;
-    console.error(
-      `step ${report.step}/${plan.steps} ${report.phase} loss ${(mean / counted).toFixed(4)} ` +
-        `${Math.trunc(perSecond * plan.batch * time)} tokens/s ETA ${Math.trunc(left / 60)}m${Math.trunc(left % 60)}s`,
-    );
-    await log({
-      step: report.step,
-      phase: report.phase,
-      loss: mean / counted,
-      rate: report.rate,
-      norm: report.gradientNorm,
-    });
-    mean = counted = 0;
-  }
-  if (report.step % saveEvery === 0) await writeTrainingState(stateFile, plan, state);
-  if (report.step % measureEvery === 0 || report.step === plan.steps) {
-    const families = await answerAccuracy(modelFromTraining(engine, config, state), validation);
-    for (const { family, exact, token } of families) await log({ step: report.step, family, exact, token });
-    console.error(families.map((f) => `${f.family} ${(100 * f.exact).toFixed(0)}`).join("  "));
-  }
+async function readCurve(path: string): Promise<CurveRow[]> {
+  const text = await Deno.readTextFile(path);
+  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line) as CurveRow);
 }
-await writeTrainingState(stateFile, plan, state);
-if (state.step < plan.steps) {
-  console.error(`Stopped at step ${state.step}; run the same command to go on.`);
-} else {
-  await saveModel(modelFromTraining(engine, config, state), args.out);
-  await Deno.copyFile(curveFile, `${args.out}/training-curve.jsonl`);
-}
-console.log(JSON.stringify({ step: state.step, steps: plan.steps, out: args.out }));
 
-function validationRng(i: number) {
-  return rng(WORLD_SEED, "validation-sequence", i);
+function progress(
+  step: number,
+  plan: TrainingPlan,
+  phase: string,
+  loss: number,
+  seconds: number,
+  first: number,
+): string {
+  const perSecond = (step - first) / seconds;
+  const left = (plan.steps - step) / perSecond;
+  const tokens = Math.trunc(perSecond * plan.batch * plan.time);
+  return `step ${step}/${plan.steps} ${phase} loss ${loss.toFixed(4)} ${tokens} tokens/s ` +
+    `ETA ${Math.trunc(left / 60)}m${String(Math.trunc(left % 60)).padStart(2, "0")}s`;
 }

@@ -27,7 +27,9 @@ export interface EvaluateOptions {
  */
 export async function evaluate(model: Model, tasks: readonly Task[], options: EvaluateOptions): Promise<Row[]> {
   const { seed, limit = Infinity, batch, signal } = options;
-  if (!(limit > 0)) throw new RangeError(`Cannot evaluate: limit is ${limit}, wanted a positive number`);
+  if (!(limit >= 2)) {
+    throw new RangeError(`Cannot evaluate: limit is ${limit}, wanted at least 2 items for a standard error`);
+  }
   const size = sizeOf(model);
   const rows: Row[] = [];
   for (const task of tasks) {
