@@ -5,7 +5,7 @@ import { referenceKernels } from "../lib/tensor/kernels.ts";
 import { cholesky, invertLower, upperFactor } from "../lib/tensor/linalg.ts";
 import { matrix64 } from "../lib/tensor/matrix.ts";
 import { secondMoment } from "./inputs.ts";
-import { report, seconds } from "./report.ts";
+import { report, scaled, time } from "./report.ts";
 
 const N = 4096, SMALL = 512;
 
@@ -13,15 +13,15 @@ await using runtime = await openRuntime({ device: "cpu" });
 await using kernels = fastKernels(runtime);
 await upperFactor(await secondMoment(SMALL, kernels), { kernels });
 const H = await secondMoment(N, kernels);
-const fast = await seconds(() => upperFactor(H, { kernels }));
+const fast = await time(() => upperFactor(H, { kernels }));
 
 const small = await secondMoment(SMALL, kernels);
-const plain = await seconds(() => invertLower(cholesky(damped(small))));
-const blocked = await seconds(() => upperFactor(small, { kernels: referenceKernels }));
+const plain = await time(() => invertLower(cholesky(damped(small))));
+const blocked = await time(() => upperFactor(small, { kernels: referenceKernels }));
 report("factor", [
-  { what: `upper factor, n = ${N}, fast kernels`, seconds: fast, atMost: 3 },
-  { what: `plain Cholesky and inverse, n = ${SMALL}, times ${(N / SMALL) ** 3}`, seconds: plain * (N / SMALL) ** 3 },
-  { what: `blocked, plain products, n = ${SMALL}, times ${(N / SMALL) ** 3}`, seconds: blocked * (N / SMALL) ** 3 },
+  { what: `upper factor, n = ${N}, fast kernels`, ...fast, atMost: 3 },
+  { what: `plain Cholesky and inverse, n = ${SMALL}, times ${(N / SMALL) ** 3}`, ...scaled(plain, (N / SMALL) ** 3) },
+  { what: `blocked, plain products, n = ${SMALL}, times ${(N / SMALL) ** 3}`, ...scaled(blocked, (N / SMALL) ** 3) },
 ], fast);
 
 function damped(A: { rows: number; data: Float64Array }) {

@@ -4,7 +4,7 @@ import { openRuntime } from "../lib/model/runtime.ts";
 import { gptq } from "../lib/methods/gptq.ts";
 import { rtn } from "../lib/methods/rtn.ts";
 import { secondMoment, weights } from "./inputs.ts";
-import { report, seconds } from "./report.ts";
+import { report, scaled, time } from "./report.ts";
 
 const N = 4096, SMALL = 512;
 // Products and the factor grow with the cube, row loops with the square: the cube is what dominates plain loops.
@@ -16,13 +16,13 @@ const small = { name: "small", W: weights(SMALL, SMALL), H: await secondMoment(S
 await gptq({ bits: 2, group: 128 }).quantize({ ...small, kernels });
 const linear = { name: "linear", W: weights(N, N), H: await secondMoment(N, kernels), kernels };
 
-const fast = await seconds(() => gptq({ bits: 2, group: 128 }).quantize(linear));
-const ordered = await seconds(() => gptq({ bits: 2, group: 128, actOrder: true, staticGroups: true }).quantize(linear));
-const nearest = await seconds(() => rtn({ bits: 2, group: 128 }).quantize(linear));
-const plain = await seconds(() => gptq({ bits: 2, group: 128 }).quantize(small));
+const fast = await time(() => gptq({ bits: 2, group: 128 }).quantize(linear));
+const ordered = await time(() => gptq({ bits: 2, group: 128, actOrder: true, staticGroups: true }).quantize(linear));
+const nearest = await time(() => rtn({ bits: 2, group: 128 }).quantize(linear));
+const plain = await time(() => gptq({ bits: 2, group: 128 }).quantize(small));
 report("gptq", [
-  { what: `GPTQ, 2 bits, group 128, ${N} x ${N}, fast kernels`, seconds: fast, atMost: 4 },
-  { what: "the same with act-order and static groups", seconds: ordered },
-  { what: `RTN, ${N} x ${N}, fast kernels`, seconds: nearest },
-  { what: `GPTQ, ${SMALL} x ${SMALL}, plain kernels, times ${scale}`, seconds: plain * scale },
+  { what: `GPTQ, 2 bits, group 128, ${N} x ${N}, fast kernels`, ...fast, atMost: 4 },
+  { what: "the same with act-order and static groups", ...ordered },
+  { what: `RTN, ${N} x ${N}, fast kernels`, ...nearest },
+  { what: `GPTQ, ${SMALL} x ${SMALL}, plain kernels, times ${scale}`, ...scaled(plain, scale) },
 ], fast);
