@@ -4,13 +4,14 @@
  */
 import { referenceKernels } from "../tensor/kernels.ts";
 import { upperFactor } from "../tensor/linalg.ts";
-import { asMatrix, asMatrix64, type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
 import { encodeBinary } from "./binary.ts";
 import { fitBlock, marginals } from "./daq_fit.ts";
 import { type DaqOptions, type DaqSettings, nameOf, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";
 import { type PlacedBlock, refine } from "./daq_refine.ts";
+import { readHessian, readWeight, withoutDeadInputs } from "./linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
 import { obs } from "./obs.ts";
 
@@ -47,8 +48,8 @@ export function daq(options: DaqOptions): Method {
 
 /** Scores of the column blocks of a linear at full precision, for an allocation across linears. */
 async function scoreLinear(linear: LinearInput, group: number, damping: number): Promise<LinearScore> {
-  const { name, kernels = referenceKernels, signal } = linear;
-  const { W, H } = prepare(name, asMatrix(linear.W, `W of "${name}"`), linear.H, true);
+  const { kernels = referenceKernels, signal } = linear;
+  const { W, H } = readLinear(linear, true);
   const { U } = await upperFactor(H!, { damping, kernels, signal });
   const scores = blockScores(W, U, group);
   return { scores, sizes: Array.from(scores, (_, b) => W.rows * Math.min(group, W.cols - b * group)) };
@@ -68,9 +69,8 @@ async function quantizeLinear(
 ): Promise<QuantizedLinear> {
   const { name, kernels = referenceKernels, signal } = linear;
   const { group } = options;
-  const given = asMatrix(linear.W, `W of "${name}"`);
-  const { rows, cols } = given;
-  const { W, H, dead } = prepare(name, given, needsHessian ? linear.H : undefined, needsHessian);
+  const { W, H, dead } = readLinear(linear, needsHessian);
+  const { rows, cols } = W;
   const { U, damping, retries } = H
     ? await upperFactor(H, { damping: settings.damping, kernels, signal })
     : { U: identity(cols), damping: 0, retries: 0 };
@@ -115,31 +115,10 @@ async function quantizeLinear(
   };
 }
 
-/** Checks shapes and fills dead inputs, columns that no calibration token excites: their weights become 0 and their moment that of a mean input. */
-function prepare(name: string, W: Matrix, like: LinearInput["H"], wanted: boolean) {
-  if (!wanted) return { W, H: undefined, dead: 0 };
-  if (!like) {
-    throw new TypeError(`Cannot quantize "${name}": this method needs the second moment H, and none was given`);
-  }
-  const given = asMatrix64(like, `H of "${name}"`);
-  if (given.rows !== W.cols || given.cols !== W.cols) {
-    throw new TypeError(`Cannot quantize "${name}": H is ${given.rows} x ${given.cols} but W has ${W.cols} columns`);
-  }
-  const n = W.cols;
-  const deadInputs: number[] = [];
-  let live = 0;
-  for (let j = 0; j < n; j++) {
-    if (given.data[j * n + j] === 0) deadInputs.push(j);
-    else live += given.data[j * n + j];
-  }
-  if (deadInputs.length === 0) return { W, H: given, dead: 0 };
-  const H = matrix64(n, n, given.data.slice());
-  const filled = matrix(W.rows, n, W.data.slice());
-  for (const j of deadInputs) {
-    H.data[j * n + j] = live > 0 ? live / (n - deadInputs.length) : 1;
-    for (let i = 0; i < W.rows; i++) filled.data[i * n + j] = 0;
-  }
-  return { W: filled, H, dead: deadInputs.length };
+/** W and H without dead inputs, columns that no token excites; H only where the method reads it. */
+function readLinear(linear: LinearInput, needsHessian: boolean): { W: Matrix; H?: Matrix64; dead: number } {
+  const W = readWeight(linear);
+  return needsHessian ? withoutDeadInputs(W, readHessian(linear, W.cols)) : { W, dead: 0 };
 }
 
 /** H + damping · mean(diag H) · I in float32, for large products. */

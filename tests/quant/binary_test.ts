@@ -1,0 +1,80 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { blockOrders, decodeBinary, encodeBinary } from "../../lib/quant/binary.ts";
+import { decode, newBlock, roundScales } from "../../lib/quant/daq_block.ts";
+import type { QuantizedLinear } from "../../lib/quant/method.ts";
+import { dequantize, storedBits } from "../../lib/quant/stored.ts";
+import { referenceKernels } from "../../lib/tensor/kernels.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+
+function randomBlocks(rows: number, widths: number[], orders: number[], seed: number) {
+  const random = rng(seed);
+  return widths.map((width, b) => {
+    const block = newBlock(new Float32Array(rows * width), rows, width, orders[b]);
+    for (let p = 0; p < block.codes.length; p++) block.codes[p] = random.int(1 << orders[b]);
+    for (const scale of [block.rowScale, block.colScale]) {
+      for (let p = 0; p < scale.length; p++) scale[p] = random.normal();
+      roundScales(scale);
+    }
+    return block;
+  });
+}
+
+Deno.test("what is stored decodes to what the blocks stand for, mixed orders and a short last block included", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 9 }),
+      fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 5 }),
+      fc.integer({ min: 1, max: 7 }),
+      async (rows, orders, last) => {
+        const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
+        const blocks = randomBlocks(rows, widths, orders, 1);
+        const cols = widths.reduce((a, b) => a + b, 0);
+        const q: QuantizedLinear = {
+          name: "random",
+          format: "binary",
+          shape: [rows, cols],
+          config: { group: 7 },
+          tensors: encodeBinary(blocks),
+          report: {},
+        };
+        assertEquals(blockOrders(q), orders);
+        const W = dequantize(q);
+        for (let b = 0; b < blocks.length; b++) {
+          const Q = await decode(blocks[b], referenceKernels);
+          for (let i = 0; i < rows; i++) {
+            const at = i * cols + 7 * b;
+            // Sums in another order of the same float32 products may differ in the last place.
+            for (let j = 0; j < widths[b]; j++) {
+              const difference = Math.abs(W.data[at + j] - Q.data[i * widths[b] + j]);
+              assertEquals(difference <= 1e-6 * (1 + Math.abs(W.data[at + j])), true);
+            }
+          }
+        }
+      },
+    ),
+    { seed: 1, numRuns: 40 },
+  );
+});
+
+Deno.test("bits are counted from the bytes: planes, fp16 scales and block orders", () => {
+  const blocks = randomBlocks(16, [32, 32], [2, 2], 2);
+  const q: QuantizedLinear = {
+    name: "two blocks",
+    format: "binary",
+    shape: [16, 64],
+    config: { group: 32 },
+    tensors: encodeBinary(blocks),
+    report: {},
+  };
+  assertEquals(storedBits(q), 2 * 16 * 64 + 16 * (2 * 2 * 16) + 16 * (2 * 2 * 32) + 8);
+});
+
+Deno.test("a stored linear that does not fit its shape is refused", () => {
+  const tensors = encodeBinary(randomBlocks(4, [8], [2], 3));
+  const q: QuantizedLinear = { name: "x", format: "binary", shape: [4, 8], config: { group: 8 }, tensors, report: {} };
+  assertThrows(() => decodeBinary({ ...q, shape: [40, 8] }), RangeError, "scales end before block 0");
+  assertThrows(() => decodeBinary({ ...q, config: {} }), RangeError, "group is undefined");
+  const { codes: _, ...rest } = tensors;
+  assertThrows(() => decodeBinary({ ...q, tensors: rest }), TypeError, "codes is missing");
+});
