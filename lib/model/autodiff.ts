@@ -3,7 +3,7 @@
  * Shapes must be static. Notation: y = op(x...), `dy` the gradient of the loss with respect to y.
  */
 import type { Graph, Node, Value } from "./graph.ts";
-import { add, div, matmul, mul, reduceSum, reshape, sigmoid, softmax, sub, transpose } from "./ops.ts";
+import { add, div, matmul, mul, reduceSum, reshape, softmax, sub, transpose } from "./ops.ts";
 
 type Rule = (g: Graph, node: Node, dy: Value) => (Value | undefined)[];
 

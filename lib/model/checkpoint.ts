@@ -1,8 +1,14 @@
 /** Checkpoint folders: config.json, model.safetensors and tokenizer.json, full precision or packed. */
 import { Tokenizer } from "@huggingface/tokenizers";
-import { encodeSafetensors, openSafetensors, type SafetensorsFile, type TensorBytes } from "../format/safetensors.ts";
+import {
+  decodeFloats,
+  encodeSafetensors,
+  openSafetensors,
+  type SafetensorsFile,
+  type TensorBytes,
+} from "../format/safetensors.ts";
 import { parseStrictJson } from "../format/json.ts";
-import { floatToBfloat16 } from "../tensor/half.ts";
+import { floatToBfloat16, floatToHalf } from "../tensor/half.ts";
 import { dequantize } from "../quant/stored.ts";
 import type { QuantizedLinear, StoredTensor } from "../quant/method.ts";
 import { type BlockWeight, blockWeights, weightShape } from "./block.ts";
@@ -40,7 +46,7 @@ export async function loadModel(
     if (found.join() !== shape.join()) {
       throw new RangeError(`Cannot load ${file.name}: "${name}" is [${found}], ${configFile} asks for [${shape}]`);
     }
-    return q ? dequantize(q).data : await file.readFloat(name);
+    return q ? decode(q, file.name) : await file.readFloat(name);
   };
   const { vocabSize, width, layers } = architecture;
   const blocks: BlockTensors[] = [];
@@ -64,24 +70,28 @@ export async function loadModel(
   return new Model({ name: dir, family, config, engine, weights, tokenizer, quantized, provenance }, runtime);
 }
 
-/** Writes a model as a checkpoint folder: quantised linears in their stored form, everything else in bf16. Each file appears whole or not at all. */
+/**
+ * Writes a model as a checkpoint folder: quantised linears in their stored form, everything else in the `torch_dtype` of the config. A packed
+ * checkpoint answers as the model does, bit for bit: what that type would round is written in float32. Each file appears whole or not at all.
+ */
 export async function saveModel(model: Model, dir: string): Promise<void> {
   const { family, architecture: a, weights, quantized } = model;
-  const bf16 = (data: Float32Array, shape: readonly number[]): TensorBytes => ({
-    dtype: "BF16",
-    shape,
-    bytes: new Uint8Array(floatToBfloat16(data).buffer),
-  });
+  const dtype = savedTypes[String(model.config.torch_dtype)] ?? "F32";
+  const float = (data: Float32Array, shape: readonly number[]): TensorBytes => {
+    const bytes = encodeFloats(dtype, data);
+    const exact = quantized.size === 0 || decodeFloats(dtype, bytes).every((x, i) => x === data[i]);
+    return exact ? { dtype, shape, bytes } : { dtype: "F32", shape, bytes: encodeFloats("F32", data) };
+  };
   const tensors: Record<string, TensorBytes> = {
-    [family.names.embed]: bf16(weights.embed, [a.vocabSize, a.width]),
-    [family.names.finalNorm]: bf16(weights.finalNorm, [a.width]),
-    [family.names.head]: bf16(weights.head, [a.vocabSize, a.width]),
+    [family.names.embed]: float(weights.embed, [a.vocabSize, a.width]),
+    [family.names.finalNorm]: float(weights.finalNorm, [a.width]),
+    [family.names.head]: float(weights.head, [a.vocabSize, a.width]),
   };
   weights.blocks.forEach((block, layer) => {
     for (const weight of blockWeights) {
       const name = family.names.block(layer, weight);
       const q = quantized.get(name);
-      if (!q) tensors[name] = bf16(block[weight], weightShape(a, weight));
+      if (!q) tensors[name] = float(block[weight], weightShape(a, weight));
       else for (const [part, tensor] of Object.entries(q.tensors)) tensors[partName(name, part)] = tensor;
     }
   });
@@ -103,6 +113,13 @@ export async function saveModel(model: Model, dir: string): Promise<void> {
   await writeFileAtomic(`${dir}/model.safetensors`, encodeSafetensors(tensors, metadata));
   // The config goes last: a folder with a config.json is complete.
   await writeFileAtomic(`${dir}/config.json`, [new TextEncoder().encode(JSON.stringify(config, null, 2) + "\n")]);
+}
+
+const savedTypes: Readonly<Record<string, "BF16" | "F16">> = { bfloat16: "BF16", float16: "F16" };
+
+function encodeFloats(dtype: "F32" | "F16" | "BF16", data: Float32Array): Uint8Array {
+  const words = dtype === "F32" ? data : dtype === "F16" ? floatToHalf(data) : floatToBfloat16(data);
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
 /** Reads a JSON object. Throws `SyntaxError` naming the file. */
@@ -148,6 +165,20 @@ async function readQuantized(
     quantized.set(name, { name, ...entry, tensors });
   }
   return quantized;
+}
+
+/** The weight behind a stored linear that was read from a file, which may be damaged. */
+function decode(q: QuantizedLinear, file: string): Float32Array {
+  const fail = (what: string): never => {
+    throw new SyntaxError(`Cannot load ${file}: the stored form of "${q.name}" does not decode: ${what}`);
+  };
+  let data: Float32Array;
+  try {
+    data = dequantize(q).data;
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
+  return data.every(Number.isFinite) ? data : fail("it gives weights that are not finite");
 }
 
 async function readTokenizer(dir: string): Promise<TextTokenizer | undefined> {

@@ -68,10 +68,15 @@ const llada: Family = {
       : config.n_kv_heads == null
       ? heads
       : integer(config, "n_kv_heads", file);
-    if (width % heads !== 0 || heads % kvHeads !== 0) {
+    if (width % (2 * heads) !== 0 || heads % kvHeads !== 0) {
       throw new RangeError(
-        `Cannot load ${file}: d_model ${width}, n_heads ${heads}, n_kv_heads ${kvHeads} do not divide`,
+        `Cannot load ${file}: d_model ${width}, n_heads ${heads}, n_kv_heads ${kvHeads} do not divide into heads of even size`,
       );
+    }
+    const vocabSize = integer(config, config.embedding_size == null ? "vocab_size" : "embedding_size", file);
+    const maskId = integer(config, "mask_token_id", file);
+    if (maskId >= vocabSize) {
+      throw new RangeError(`Cannot load ${file}: mask_token_id is ${maskId}, the vocabulary has ${vocabSize}`);
     }
     return {
       layers: integer(config, "n_layers", file),
@@ -82,11 +87,11 @@ const llada: Family = {
       hidden: config.mlp_hidden_size == null
         ? integer(config, "mlp_ratio", file) * width
         : integer(config, "mlp_hidden_size", file),
-      vocabSize: integer(config, config.embedding_size == null ? "vocab_size" : "embedding_size", file),
+      vocabSize,
       maxLength: integer(config, "max_sequence_length", file),
       epsilon: number(config, "rms_norm_eps", file),
       ropeTheta: number(config, "rope_theta", file),
-      maskId: integer(config, "mask_token_id", file),
+      maskId,
     };
   },
   names: {

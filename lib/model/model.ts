@@ -84,6 +84,10 @@ export class Model implements Denoiser, AsyncDisposable {
     tokens: Int32Array,
     { batch = 1, rows }: { readonly batch?: number; readonly rows?: Int32Array } = {},
   ): Promise<Logits> {
+    const outside = rows?.find((row) => row < 0 || row >= tokens.length);
+    if (outside !== undefined) {
+      throw new RangeError(`Cannot give logits of row ${outside}: there are ${tokens.length} tokens`);
+    }
     let x = await this.embed(tokens, batch);
     for (const weights of this.weights.blocks) x = await this.engine.block(x, weights);
     return this.engine.head(x, this.weights.finalNorm, this.weights.head, rows);
@@ -91,7 +95,7 @@ export class Model implements Denoiser, AsyncDisposable {
 
   /** The hidden states that enter block 0. Throws `RangeError` for tokens outside the vocabulary. */
   embed(tokens: Int32Array, batch: number): Promise<Hidden> {
-    if (tokens.length === 0 || tokens.length % batch !== 0) {
+    if (tokens.length === 0 || !(Number.isInteger(batch) && batch > 0) || tokens.length % batch !== 0) {
       throw new RangeError(`Cannot run ${tokens.length} tokens as a batch of ${batch} equally long sequences`);
     }
     const wrong = tokens.find((t) => t < 0 || t >= this.vocabSize);

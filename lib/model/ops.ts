@@ -1,5 +1,5 @@
 /** The operators that our graphs are made of, with their shapes. Each has its gradient in `autodiff.ts`, unless it says that it is for inference. */
-import { type Dimension, type Graph, type Value } from "./graph.ts";
+import type { Dimension, Graph, Value } from "./graph.ts";
 
 type Shape = readonly Dimension[];
 

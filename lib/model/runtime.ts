@@ -48,7 +48,7 @@ export async function openRuntime(
   { device = "auto", threads = 0 }: { device?: Device; threads?: number } = {},
 ): Promise<Runtime> {
   if (device !== "auto") {
-    if (!(device in remedies)) {
+    if (!Object.hasOwn(remedies, device)) {
       throw new RangeError(`Cannot open a runtime: device is "${device}", wanted auto, cpu, webgpu or cuda`);
     }
     await probe(device, threads);
@@ -81,6 +81,9 @@ function hasGpu(): boolean {
 /** Runs one product on the device, since a provider that loads may still lack a driver. */
 async function probe(device: Exclude<Device, "auto">, threads: number): Promise<void> {
   try {
+    // onnxruntime drops a provider that its build lacks, with a warning, and goes on with the next one.
+    const built = ort.listSupportedBackends().map(({ name }) => name);
+    if (!built.includes(device)) throw new Error(`this build of onnxruntime has only ${built.join(", ")}`);
     await using runtime = new OnnxRuntime(device, threads);
     const one = matrix(1, 1, Float32Array.of(1));
     await runtime.gemm(one, one);

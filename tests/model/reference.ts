@@ -1,0 +1,104 @@
+/** LLaDA's forward pass in float64 plain loops, written from its formulas: the second opinion on graphs, gradients and second moments. */
+import type { Architecture, BlockWeight } from "../../lib/model/block.ts";
+
+type Numbers = ArrayLike<number>;
+
+/** Weights as the library orders them, of any float type. */
+export interface ReferenceWeights {
+  readonly embed: Numbers;
+  readonly finalNorm: Numbers;
+  readonly head: Numbers;
+  readonly blocks: readonly Readonly<Record<BlockWeight, Numbers>>[];
+}
+
+export interface ReferencePass {
+  /** `[vocab]` per position. */
+  readonly logits: Float64Array[];
+  /** The states that enter block l, and after the last one those that leave it: `states[l][position]` `[width]`. */
+  readonly states: Float64Array[][];
+  /** The inputs of the linears of block l at each of its four stages: `inputs[l][stage][position]`. */
+  readonly inputs: Float64Array[][][];
+}
+
+/** One sequence through the model. */
+export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numbers): ReferencePass {
+  const { width, headSize, epsilon } = a;
+  let x: Float64Array[] = Array.from(
+    tokens,
+    (t) => Float64Array.from({ length: width }, (_, j) => w.embed[t * width + j]),
+  );
+  const states = [x];
+  const inputs: Float64Array[][][] = [];
+  for (const b of w.blocks) {
+    const h = x.map((row) => rmsNorm(row, b.attnNorm, epsilon));
+    const q = h.map((row, p) => rotate(apply(b.q, row), p, a));
+    const k = h.map((row, p) => rotate(apply(b.k, row), p, a));
+    const v = h.map((row) => apply(b.v, row));
+    const mixed = x.map(() => new Float64Array(a.heads * headSize));
+    for (let head = 0; head < a.heads; head++) {
+      const shared = Math.floor(head * a.kvHeads / a.heads);
+      const [mine, theirs] = [head * headSize, shared * headSize];
+      for (let p = 0; p < x.length; p++) {
+        const scores = k.map((key) => {
+          let dot = 0;
+          for (let i = 0; i < headSize; i++) dot += q[p][mine + i] * key[theirs + i];
+          return dot / Math.sqrt(headSize);
+        });
+        logSoftmax(scores).forEach((score, s) => {
+          for (let i = 0; i < headSize; i++) mixed[p][mine + i] += Math.exp(score) * v[s][theirs + i];
+        });
+      }
+    }
+    const x1 = x.map((row, p) => sum(row, apply(b.o, mixed[p])));
+    const h2 = x1.map((row) => rmsNorm(row, b.ffNorm, epsilon));
+    const active = h2.map((row) => {
+      const up = apply(b.up, row);
+      return apply(b.gate, row).map((gate, i) => gate / (1 + Math.exp(-gate)) * up[i]);
+    });
+    x = x1.map((row, p) => sum(row, apply(b.down, active[p])));
+    inputs.push([h, mixed, h2, active]);
+    states.push(x);
+  }
+  const logits = x.map((row) => apply(w.head, rmsNorm(row, w.finalNorm, epsilon)));
+  return { logits, states, inputs };
+}
+
+/** log softmax of the numbers. */
+export function logSoftmax(x: Numbers): Float64Array {
+  const values = Float64Array.from(x);
+  const max = values.reduce((m, y) => Math.max(m, y), -Infinity);
+  const total = max + Math.log(values.reduce((s, y) => s + Math.exp(y - max), 0));
+  return values.map((y) => y - total);
+}
+
+function rmsNorm(x: Float64Array, weight: Numbers, epsilon: number): Float64Array {
+  const mean = x.reduce((s, y) => s + y * y, 0) / x.length;
+  return x.map((y, j) => y / Math.sqrt(mean + epsilon) * weight[j]);
+}
+
+/** W x, W `[out, in]` row-major. */
+function apply(W: Numbers, x: Float64Array): Float64Array<ArrayBuffer> {
+  const n = x.length;
+  return Float64Array.from({ length: W.length / n }, (_, i) => {
+    let dot = 0;
+    for (let j = 0; j < n; j++) dot += W[i * n + j] * x[j];
+    return dot;
+  });
+}
+
+/** RoPE: the halves (a, b) of each head turn by position · theta^(-2i / headSize). */
+function rotate(x: Float64Array, position: number, { headSize, ropeTheta }: Architecture): Float64Array {
+  const half = headSize / 2;
+  const out = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += headSize) {
+    for (let i = 0; i < half; i++) {
+      const angle = position * ropeTheta ** (-2 * i / headSize);
+      const [a, b] = [x[start + i], x[start + half + i]];
+      out[start + i] = a * Math.cos(angle) - b * Math.sin(angle);
+      out[start + half + i] = b * Math.cos(angle) + a * Math.sin(angle);
+    }
+  }
+  return out;
+}
+
+const sum = (a: Float64Array, b: Float64Array) => a.map((y, j) => y + b[j]);

@@ -1,0 +1,74 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { type Device, openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/model/kernels.ts";
+import { referenceKernels } from "../../lib/tensor/kernels.ts";
+import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+import { distance } from "../layers.ts";
+
+const devices = (names: string[]) =>
+  names.some((name) => {
+    try {
+      return Deno.statSync(name) !== null;
+    } catch {
+      return false;
+    }
+  });
+
+Deno.test("an explicit device that is missing is an error that says what to install", async () => {
+  if (devices(["/dev/nvidiactl"])) {
+    await using runtime = await openRuntime({ device: "cuda" }).catch(() => openRuntime({ device: "cpu" }));
+    assert(["cuda", "cpu"].includes(runtime.device));
+    return;
+  }
+  const error = await assertRejects(() => openRuntime({ device: "cuda" }), Error, 'Cannot use device "cuda"');
+  assert(error.message.includes("install CUDA 12 with cuDNN 9"), error.message);
+  assert(error.message.includes('pass device "cpu"'), error.message);
+});
+
+Deno.test("a device that is no device is refused", async () => {
+  for (const device of ["gpu", "", "toString"]) {
+    await assertRejects(() => openRuntime({ device: device as Device }), RangeError, `device is "${device}"`);
+  }
+});
+
+Deno.test("auto takes the cpu when the system shows no GPU", async () => {
+  await using runtime = await openRuntime();
+  if (!devices(["/dev/nvidiactl", "/dev/dri/renderD128"])) assertEquals(runtime.device, "cpu");
+});
+
+Deno.test("products of the runtime, and of the fast kernels, are those of the plain loops", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  await using fast = fastKernels(runtime, { threads: 1 });
+  const r = rng(1, "products");
+  for (const [m, k, n] of [[1, 1, 1], [3, 7, 5], [16, 1, 9], [33, 65, 17]]) {
+    for (const [transA, transB] of [[false, false], [true, false], [false, true], [true, true]]) {
+      const [rowsA, colsA] = transA ? [k, m] : [m, k];
+      const [rowsB, colsB] = transB ? [n, k] : [k, n];
+      const A = matrix64(rowsA, colsA, Float64Array.from({ length: m * k }, r.normal));
+      const B = matrix64(rowsB, colsB, Float64Array.from({ length: k * n }, r.normal));
+      const A32 = matrix(rowsA, colsA, Float32Array.from(A.data));
+      const B32 = matrix(rowsB, colsB, Float32Array.from(B.data));
+      const wanted = await referenceKernels.gemm(A32, B32, { transA, transB });
+      const wanted64 = await referenceKernels.gemm64(A, B, { transA, transB });
+      assertEquals(wanted64.shape, [m, n]);
+      for (const products of [runtime, fast]) {
+        const got = await products.gemm(A32, B32, { transA, transB });
+        const got64 = await products.gemm64(A, B, { transA, transB });
+        assertEquals([got.shape, got64.shape], [wanted.shape, wanted64.shape]);
+        assert(distance(got.data, wanted.data) <= 1e-5);
+        assert(distance(got64.data, wanted64.data) <= 1e-13);
+        const out = matrix(m, n);
+        assertEquals(await products.gemm(A32, B32, { transA, transB, out }), out);
+        assertEquals(out.data, got.data);
+      }
+    }
+  }
+  for (const products of [runtime, fast]) {
+    await assertRejects(
+      async () => await products.gemm(matrix(2, 3), matrix(2, 3)),
+      TypeError,
+      "Cannot multiply 2 x 3",
+    );
+  }
+});

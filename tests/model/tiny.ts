@@ -1,0 +1,121 @@
+/** Tiny made-up LLaDA models, in memory and as checkpoint folders. */
+import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
+import { type BlockWeight, blockWeights, weightShape } from "../../lib/model/block.ts";
+import { type BlockTensors, Engine } from "../../lib/model/engine.ts";
+import { type Config, familyOf } from "../../lib/model/families.ts";
+import { writeFileAtomic } from "../../lib/model/file_source.ts";
+import { Model, type TextTokenizer, type Weights } from "../../lib/model/model.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
+import { bfloat16ToFloat, floatToBfloat16, floatToHalf } from "../../lib/tensor/half.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+
+/** The fields of a config that matter, for 2 blocks of width 16; fields of `changes` take their place. */
+export function tinyConfig(changes: Config = {}): Config {
+  return {
+    model_type: "llada",
+    block_type: "llama",
+    activation_type: "silu",
+    layer_norm_type: "rms",
+    d_model: 16,
+    n_layers: 2,
+    n_heads: 4,
+    n_kv_heads: 4,
+    mlp_hidden_size: 32,
+    vocab_size: 23,
+    embedding_size: 23,
+    max_sequence_length: 24,
+    mask_token_id: 22,
+    rms_norm_eps: 1e-5,
+    rope: true,
+    rope_theta: 100,
+    weight_tying: false,
+    ...changes,
+  };
+}
+
+export const architectureOf = (config: Config) => familyOf(config, "config.json").architecture(config, "config.json");
+
+/** Random weights that bf16 holds exactly, large enough that every part of a block matters. */
+export function tinyWeights(config: Config, seed = 1): Weights {
+  const a = architectureOf(config);
+  const draw = (name: string, shape: readonly number[]) => {
+    const r = rng(seed, name);
+    const norm = shape.length === 1;
+    const values = Float32Array.from(
+      { length: shape.reduce((x, y) => x * y) },
+      () => norm ? 1 + 0.3 * r.normal() : 1.2 * r.normal() / Math.sqrt(shape[1]),
+    );
+    return bfloat16ToFloat(floatToBfloat16(values));
+  };
+  const blocks = Array.from({ length: a.layers }, (_, layer) => {
+    const entries = blockWeights.map((w): [BlockWeight, Float32Array] => [w, draw(`${layer}.${w}`, weightShape(a, w))]);
+    return Object.fromEntries(entries) as unknown as BlockTensors;
+  });
+  return {
+    embed: draw("embed", [a.vocabSize, a.width]),
+    finalNorm: draw("finalNorm", [a.width]),
+    head: draw("head", [a.vocabSize, a.width]),
+    blocks,
+  };
+}
+
+/** A model on cpu that frees its runtime. */
+export async function tinyModel(
+  { config = tinyConfig(), seed = 1, tokenizer }: { config?: Config; seed?: number; tokenizer?: TextTokenizer } = {},
+): Promise<Model> {
+  const runtime = await openRuntime({ device: "cpu", threads: 1 });
+  const engine = new Engine(runtime, architectureOf(config));
+  const family = familyOf(config, "config.json");
+  return new Model({ name: "tiny", family, config, engine, weights: tinyWeights(config, seed), tokenizer }, runtime);
+}
+
+/** Tokens below the mask id. */
+export function randomTokens(count: number, seed: number, vocab = 22): Int32Array {
+  const r = rng(seed, "tokens");
+  return Int32Array.from({ length: count }, () => r.int(vocab));
+}
+
+/** `weights` under the names of the real checkpoints. */
+export function checkpointTensors(config: Config, weights: Weights, dtype: "F32" | "F16" | "BF16" = "F32") {
+  const { names } = familyOf(config, "config.json");
+  const a = architectureOf(config);
+  const tensor = (data: Float32Array, shape: readonly number[]): TensorBytes => {
+    const words = dtype === "F32" ? data.slice() : dtype === "F16" ? floatToHalf(data) : floatToBfloat16(data);
+    return { dtype, shape, bytes: new Uint8Array(words.buffer) };
+  };
+  const tensors: Record<string, TensorBytes> = {
+    [names.embed]: tensor(weights.embed, [a.vocabSize, a.width]),
+    [names.finalNorm]: tensor(weights.finalNorm, [a.width]),
+    [names.head]: tensor(weights.head, [a.vocabSize, a.width]),
+  };
+  weights.blocks.forEach((block, layer) => {
+    for (const w of blockWeights) tensors[names.block(layer, w)] = tensor(block[w], weightShape(a, w));
+  });
+  return tensors;
+}
+
+/** Writes a checkpoint folder. */
+export async function writeCheckpoint(
+  folder: string,
+  config: Config,
+  tensors: Readonly<Record<string, TensorBytes>>,
+): Promise<void> {
+  await writeFileAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors));
+  await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
+}
+
+/** Runs `body` with a folder that is gone afterwards. */
+export async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** A copy of every weight of a model, to hold it against later. */
+export function snapshot({ weights }: Model): Float32Array[] {
+  const all = [weights.embed, weights.finalNorm, weights.head, ...weights.blocks.flatMap((b) => Object.values(b))];
+  return all.map((array) => array.slice());
+}

@@ -1,0 +1,47 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { openRuntime } from "../../lib/model/runtime.ts";
+import { deno } from "../deno.ts";
+import { LOGITS_WEBGPU } from "../tolerances.ts";
+
+/** The software Vulkan that Debian's chromium brings. */
+const ICD = "/usr/lib/chromium/vk_swiftshader_icd.json";
+const loaders = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "lib"].map((folder) =>
+  `/usr/${folder}/libvulkan.so.1`
+);
+
+const exists = (path: string): boolean => {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+};
+
+Deno.test("the oracle's logits on webgpu, with software Vulkan", async () => {
+  if (!exists(ICD) || !loaders.some(exists)) {
+    console.log("SKIPPED webgpu: install chromium and libvulkan1");
+    return;
+  }
+  const script = new URL("./webgpu_logits.ts", import.meta.url).href;
+  const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
+  const { code, stdout, stderr } = await deno(["run", "--no-check", ...permissions, script], { VK_ICD_FILENAMES: ICD });
+  assertEquals(code, 0, stderr);
+  const { device, error } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  console.log(
+    `llada-tiny on webgpu: logits within ${error.toExponential(1)} of the oracle, tolerance ${LOGITS_WEBGPU}`,
+  );
+  assertEquals(device, "webgpu");
+  assert(error <= LOGITS_WEBGPU);
+});
+
+Deno.test("webgpu without a driver is an error that says what to install", async () => {
+  if (Deno.build.os !== "linux") return; // elsewhere webgpu does not go through Vulkan, whose driver can be hidden
+  const script = new URL("./webgpu_logits.ts", import.meta.url).href;
+  const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
+  const none = { VK_ICD_FILENAMES: "/nonexistent/icd.json", VK_DRIVER_FILES: "/nonexistent/icd.json" };
+  const { code, stderr } = await deno(["run", "--no-check", ...permissions, script], none);
+  assertEquals(code, 1);
+  assert(stderr.includes('Cannot use device "webgpu"') && stderr.includes("install a Vulkan driver"), stderr);
+  await assertRejects(() => openRuntime({ device: "vulkan" as "cpu" }), RangeError, "vulkan");
+});

@@ -1,0 +1,28 @@
+/** Every tolerance of the floors model, pipeline and evaluate, with its reason. Absolute unless a name says otherwise. */
+
+/** Logits on cpu against the PyTorch oracle: its own fp32 differs from fp64 by 2.7e-5, and another order of summation by as much again; a wrong formula by 0.1. */
+export const LOGITS_CPU = 2e-4;
+
+/** Hidden states on cpu against the oracle: the same two sources of error, states of size up to 5. */
+export const HIDDEN_CPU = 1e-4;
+
+/** Logits on webgpu: GPUs may fuse, reorder and approximate; software Vulkan gave 3e-5, a wrong operator gave 0.3. */
+export const LOGITS_WEBGPU = 1e-2;
+
+/** Logits of a batch against single sequences: products of another height take another kernel, so sums are ordered differently. */
+export const BATCH = 2e-5;
+
+/** Logits in float32 against our float64 loops on models of a few channels. */
+export const LOGITS_TINY = 2e-5;
+
+/** Relative to the largest entry of a gradient: float32 backward pass against differences of float64 losses (their own error is below 1e-8). */
+export const GRADIENT_RELATIVE = 5e-5;
+
+/** One optimiser step in float32 against float64 loops, relative to the size of the step. */
+export const STEP_RELATIVE = 1e-4;
+
+/** Second moments and errors in float32 against float64 loops, relative to the largest entry. */
+export const MOMENT_RELATIVE = 1e-5;
+
+/** What is computed in float64 from float32 log-probabilities. */
+export const LOG_PROBABILITY = 1e-6;
