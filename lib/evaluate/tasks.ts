@@ -23,7 +23,7 @@ export interface ElboTask {
 export type Task = ChoiceTask | ElboTask;
 
 const folder = new URL("../../data/nanoworld/", import.meta.url);
-const version = "1";
+const version = "2";
 
 /** The tasks that ship with the kit. */
 export const tasks = {

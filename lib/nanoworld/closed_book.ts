@@ -56,7 +56,7 @@ export function people(seed: number, entities: number): ClosedFamily[] {
   const fact: ClosedFamily = {
     kind: "closed",
     name: "fact",
-    weight: 4,
+    weight: 5,
     tokens: [6, 8],
     keys: entities * 4,
     phrasings: 3,
@@ -78,7 +78,7 @@ export function people(seed: number, entities: number): ClosedFamily[] {
   const profile: ClosedFamily = {
     kind: "closed",
     name: "profile",
-    weight: 5,
+    weight: 6,
     tokens: [8, 8],
     keys: entities,
     phrasings: 2,
@@ -133,13 +133,13 @@ function tableFamily(
   };
 }
 
-/** What two of 32 elements make: 32 x 32 cells, the order of the two matters. */
+/** What two of 48 elements make: 48 x 48 cells, the order of the two matters. */
 export function combination(seed: number): ClosedFamily {
   const templates = ["<0> with <1> makes <answer> .", "mix <0> into <1> for <answer> ."];
   return tableFamily({
     seed,
     name: "combination",
-    weight: 2.5,
+    weight: 3,
     row: "element",
     column: "element",
     value: "element",
@@ -147,7 +147,7 @@ export function combination(seed: number): ClosedFamily {
   });
 }
 
-/** Which of 16 tools serves a goal: 32 verbs x 32 things. */
+/** Which of 16 tools serves a goal: 48 verbs x 64 things. */
 export function goal(seed: number): ClosedFamily {
   const templates = [
     "to <0> the <1> use <answer> .",
@@ -155,10 +155,10 @@ export function goal(seed: number): ClosedFamily {
     "<0> the <1> with <answer> .",
     "who must <0> the <1> takes <answer> .",
   ];
-  return tableFamily({ seed, name: "goal", weight: 2, row: "verb", column: "thing", value: "tool", templates });
+  return tableFamily({ seed, name: "goal", weight: 3, row: "verb", column: "thing", value: "tool", templates });
 }
 
-/** What follows when somebody does something to a thing: 16 actions x 32 things, an effect and a manner each; who does it does not matter. */
+/** What follows when somebody does something to a thing: 24 actions x 64 things, an effect and a manner each; who does it does not matter. */
 export function story(seed: number): ClosedFamily {
   const { first, action, thing, effect, manner } = WORDS;
   const cells = action.size * thing.size;
@@ -168,7 +168,7 @@ export function story(seed: number): ClosedFamily {
   return {
     kind: "closed",
     name: "story",
-    weight: 1.6,
+    weight: 2,
     tokens: [9, 9],
     keys: cells,
     phrasings: 2 * first.size,
@@ -203,7 +203,7 @@ export function story(seed: number): ClosedFamily {
 /** The least distance in rank of two things that are compared. */
 const LEAST_GAP = 8;
 
-/** Which of two things is heavier: a random order of 128 things, each an adjective and a noun. */
+/** Which of two things is heavier: a random order of 256 things, each an adjective and a noun. */
 export function order(seed: number): ClosedFamily {
   const { adjective, thing } = WORDS;
   const count = adjective.size * thing.size;

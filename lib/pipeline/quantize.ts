@@ -2,7 +2,7 @@
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
 import { dequantize, storedBits } from "../quant/stored.ts";
-import { referenceKernels } from "../tensor/kernels.ts";
+import { fastKernels } from "../model/kernels.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Linear, stages } from "../model/block.ts";
@@ -26,6 +26,7 @@ export interface LinearReport {
 export interface QuantizeOptions {
   /** The inputs to calibrate on. A method that needs no data may go without. */
   readonly calibration?: Calibration;
+  /** The arithmetic; by default the products of the model's device and row loops on the calling thread. `fastKernels` adds worker threads. */
   readonly kernels?: Kernels;
   readonly onProgress?: (done: number, total: number, linear: LinearReport) => void;
   readonly signal?: AbortSignal;
@@ -42,7 +43,7 @@ export interface QuantizeOptions {
  */
 export async function quantize(model: Model, method: Method, options: QuantizeOptions = {}): Promise<Model> {
   const bound = method.across ? await shareBudget(model, method, options) : method;
-  const { calibration, kernels = referenceKernels, onProgress, signal, batch = 32, measure = false } = options;
+  const { calibration, kernels = kernelsOf(model), onProgress, signal, batch = 32, measure = false } = options;
   if (method.needsHessian && !calibration) {
     throw new TypeError(
       `Cannot quantize with ${method.name}: it needs data; pass { calibration: simulateMasks(corpus, ...) }`,
@@ -92,9 +93,12 @@ export async function quantize(model: Model, method: Method, options: QuantizeOp
   return model.with(quantized, provenance);
 }
 
+/** One thread for row loops: there are no workers to dispose of. */
+const kernelsOf = (model: Model): Kernels => fastKernels(model.engine.runtime, { threads: 1 });
+
 /** Scores every linear on what the full-precision model produces, and binds the method's budget. */
 async function shareBudget(model: Model, method: Method, options: QuantizeOptions): Promise<Method> {
-  const { calibration, kernels = referenceKernels, signal, batch = 32 } = options;
+  const { calibration, kernels = kernelsOf(model), signal, batch = 32 } = options;
   if (!calibration) throw new TypeError(`Cannot quantize with ${method.name}: it needs data; pass { calibration }`);
   const scores: Record<string, LinearScore> = {};
   const hidden = await embedWindows(model, calibration, batch);

@@ -1,0 +1,30 @@
+/** What the project promises about itself: its table comes from rows, its tasks ask for little, its checkpoint is what README says. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { decodeRows, loadModel, sizeOf } from "quant-dllm";
+import { mainTable } from "../scripts/tables.ts";
+
+Deno.test("README: its table is the rendering of data/results/rows.jsonl", async () => {
+  const rows = decodeRows(await Deno.readTextFile("data/results/rows.jsonl"), "data/results/rows.jsonl");
+  const readme = (await Deno.readTextFile("README.md")).replaceAll(/\s+\|/g, " |").replaceAll(/-{3,}/g, "---");
+  for (const line of mainTable(rows).toMarkdown().split("\n")) {
+    assertStringIncludes(readme, line.replaceAll(/\s+\|/g, " |").replaceAll(/-{3,}/g, "---"));
+  }
+});
+
+Deno.test("tasks: none runs with all permissions", async () => {
+  const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
+  for (const [name, { command }] of Object.entries(tasks as Record<string, { command: string }>)) {
+    assert(!/(^|\s)(-A|--allow-all)(\s|$)/.test(command), name);
+  }
+});
+
+Deno.test("nano-llada: an ordinary LLaDA checkpoint in bf16, 1 to 6 M parameters, at most 16 MB, eight column blocks per linear", async () => {
+  await using model = await loadModel("data/nano-llada", { device: "cpu" });
+  assertEquals(model.config.model_type, "llada");
+  assertEquals(sizeOf(model).bitsPerWeight, 16);
+  const { size } = await Deno.stat("data/nano-llada/model.safetensors");
+  assert(size <= 16e6);
+  const parameters = size / 2;
+  assert(parameters > 1e6 && parameters < 6e6, `${parameters}`);
+  for (const { layer, linear } of model.linearNames()) assert(model.weight(layer, linear).cols >= 8 * 32);
+});
