@@ -2,7 +2,7 @@
 import type { Denoiser } from "../diffusion/denoiser.ts";
 import { stratifiedCounts } from "../diffusion/forward.ts";
 import { rng } from "../tensor/rng.ts";
-import { logProbabilities, type Query } from "./scoring.ts";
+import { type DrawOptions, logProbabilities, type Query } from "./scoring.ts";
 
 /** A tokenised item: the scored text is prefix + choice + suffix, and only the choice is masked and scored. */
 export interface ChoiceItem {
@@ -36,13 +36,7 @@ export interface ChoiceResult {
 export async function scoreChoices(
   denoiser: Denoiser,
   items: readonly ChoiceItem[],
-  { draws, seed, batch, signal, onProgress }: {
-    readonly draws: number;
-    readonly seed: number;
-    readonly batch?: number;
-    readonly signal?: AbortSignal;
-    readonly onProgress?: (done: number, total: number) => void;
-  },
+  { draws, seed, batch, signal, onProgress }: DrawOptions,
 ): Promise<ChoiceResult> {
   const right = new Uint8Array(items.length);
   const rightWithout = new Float64Array(draws);

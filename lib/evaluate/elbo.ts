@@ -2,7 +2,7 @@
 import type { Denoiser } from "../diffusion/denoiser.ts";
 import { stratifiedCounts } from "../diffusion/forward.ts";
 import { rng } from "../tensor/rng.ts";
-import { logProbabilities, type Query } from "./scoring.ts";
+import { type DrawOptions, logProbabilities, type Query } from "./scoring.ts";
 
 export interface ElboResult {
   /** Upper bound on the negative log-likelihood per token, in nats. */
@@ -24,13 +24,7 @@ export interface ElboResult {
 export async function elbo(
   denoiser: Denoiser,
   windows: readonly Int32Array[],
-  { draws, seed, batch, signal, onProgress }: {
-    readonly draws: number;
-    readonly seed: number;
-    readonly batch?: number;
-    readonly signal?: AbortSignal;
-    readonly onProgress?: (done: number, total: number) => void;
-  },
+  { draws, seed, batch, signal, onProgress }: DrawOptions,
 ): Promise<ElboResult> {
   const n = windows.length;
   const perWindow = new Float64Array(n);

@@ -8,6 +8,16 @@ export interface Query {
   readonly ids: readonly number[];
 }
 
+/** How likelihoods are estimated from random masks. */
+export interface DrawOptions {
+  /** Masks per choice or window. */
+  readonly draws: number;
+  readonly seed: number;
+  readonly batch?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
 /**
  * Natural log-probabilities, one float64 array per query, as long as its `ids`. Equal sequences are run once, equally long ones as one batch of at
  * most `batch`; only the asked positions go through the head.
