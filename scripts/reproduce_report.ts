@@ -75,7 +75,7 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   const ablationRows = plan.ablations.flatMap((study) => {
     const rows = rowsOf(study).map((row) => ({ ...row, ablation: study.id }));
     add(study.title, verdict(study), {
-      table: table(rows, { row: "setting", column: "task", digits: 4, caption: study.title }),
+      table: table(rows, { row: "setting", column: "task", digits: 4 }),
     });
     return rows;
   });
@@ -176,7 +176,7 @@ function differences(a: Arm, b: Arm, scale: Scale, find: ReportInput["find"]) {
 /** Says of each step of the paper's ordering whether it holds here. */
 function orderingLine(study: Study, scale: Scale, find: ReportInput["find"]): string {
   const present = study.paperOrder.flatMap((name) => study.settings.find(({ label }) => label === name) ?? []);
-  if (present.length < 2) return "";
+  if (present.length < 2) return "Too few of the paper's settings in this run to compare its ordering.";
   const steps = present.slice(1).map((better, i) => {
     const parts = differences(present[i], better, scale, find).map(({ kind, mean, standardError }) => {
       const gain = kind === "elbo" ? -mean : mean;
@@ -198,11 +198,11 @@ function pairedLines(main: Study, scale: Scale, find: ReportInput["find"]): stri
   const lines = rivals.map((rival) => {
     const { mean, standardError } = differences(rival, plus, scale, find).find((d) => d.kind === "elbo")!;
     const verdict = Math.abs(mean) < 2 * standardError
-      ? "no clear difference"
+      ? "plus is not clearly different"
       : mean < 0
       ? "plus is better"
       : "plus is WORSE";
-    return `${verdict} than ${rival.label} by ${mean.toFixed(4)} ± ${standardError.toFixed(4)} nats per token`;
+    return `${verdict} against ${rival.label}: ${mean.toFixed(4)} ± ${standardError.toFixed(4)} nats per token`;
   });
   return `Paired by window: ${lines.join("; ")}.`;
 }
