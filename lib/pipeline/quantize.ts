@@ -136,10 +136,14 @@ interface Part {
 }
 
 async function embedWindows(model: Model, { windows, weights }: Calibration, batch: number): Promise<Part[]> {
+  if (windows.length === 0) throw new RangeError("Cannot calibrate: there are no windows");
   const length = windows[0].length;
   const odd = windows.findIndex((w) => w.length !== length);
   if (odd >= 0) {
     throw new RangeError(`Cannot calibrate: window ${odd} has ${windows[odd].length} tokens, window 0 has ${length}`);
+  }
+  if (weights && (weights.length !== windows.length || weights.some((w) => w.length !== length))) {
+    throw new RangeError(`Cannot calibrate: wanted ${windows.length} x ${length} token weights, one per token`);
   }
   const parts: Part[] = [];
   for (let start = 0; start < windows.length; start += batch) {
