@@ -202,7 +202,7 @@ function pairedLines(main: Study, scale: Scale, find: ReportInput["find"]): stri
       : mean < 0
       ? "plus is better"
       : "plus is WORSE";
-    return `${verdict} against ${rival.label}: ${mean.toFixed(4)} ± ${standardError.toFixed(4)} nats per token`;
+    return `against ${rival.label} ${verdict}, ${mean.toFixed(4)} ± ${standardError.toFixed(4)} nats per token`;
   });
   return `Paired by window: ${lines.join("; ")}.`;
 }
