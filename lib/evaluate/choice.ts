@@ -38,6 +38,9 @@ export async function scoreChoices(
   items: readonly ChoiceItem[],
   { draws, seed, batch, signal, onProgress }: DrawOptions,
 ): Promise<ChoiceResult> {
+  if (!(Number.isInteger(draws) && draws > 0)) {
+    throw new RangeError(`Cannot score choices with ${draws} mask draws: wanted a positive integer`);
+  }
   const right = new Uint8Array(items.length);
   const rightWithout = new Float64Array(draws);
   const chunk = 64;
@@ -73,14 +76,14 @@ export async function scoreChoices(
   }
   const n = items.length;
   const accuracy = right.reduce((x, y) => x + y, 0) / n;
-  const without = rightWithout.map((x) => x / n);
-  const mean = without.reduce((x, y) => x + y, 0) / draws;
-  const spread = without.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+  // In counts, so that draws that agree have no spread at all.
+  const mean = rightWithout.reduce((x, y) => x + y, 0) / draws;
+  const spread = rightWithout.reduce((sum, x) => sum + (x - mean) ** 2, 0);
   return {
     accuracy,
     n,
     standardError: n > 1 ? Math.sqrt(accuracy * (1 - accuracy) / (n - 1)) : NaN,
-    mcStandardError: Math.sqrt((draws - 1) / draws * spread),
+    mcStandardError: Math.sqrt((draws - 1) / draws * spread) / n,
     right,
     chance: items.reduce((sum, item) => sum + 1 / item.choices.length, 0) / n,
   };

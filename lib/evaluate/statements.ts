@@ -24,6 +24,12 @@ export async function answerAccuracy(
   sequences: readonly LabelledSequence[],
   { batch = 32 }: { readonly batch?: number } = {},
 ): Promise<FamilyAccuracy[]> {
+  const odd = sequences.find((s) => s.tokens.length !== sequences[0].tokens.length);
+  if (odd) {
+    throw new RangeError(
+      `Cannot measure answers: a sequence has ${odd.tokens.length} tokens, the first ${sequences[0].tokens.length}`,
+    );
+  }
   const counts = new Map<string, { n: number; exact: number; tokens: number; right: number }>();
   for (let start = 0; start < sequences.length; start += batch) {
     const part = sequences.slice(start, start + batch);

@@ -67,7 +67,8 @@ function choiceTask(id: string): ChoiceTask {
 /** Reads JSON lines of the data folder. Throws `SyntaxError` that names the file, the line and the missing field. */
 async function readLines(path: string, fields: readonly string[]): Promise<Record<string, unknown>[]> {
   const text = await Deno.readTextFile(new URL(path, folder));
-  return text.split("\n").filter(Boolean).map((line, i) => {
+  return text.split("\n").flatMap((line, i) => {
+    if (line.trim() === "") return [];
     let value: Record<string, unknown> | undefined;
     try {
       value = JSON.parse(line);
@@ -78,6 +79,6 @@ async function readLines(path: string, fields: readonly string[]): Promise<Recor
     if (missing !== undefined) {
       throw new SyntaxError(`Cannot read ${path}, line ${i + 1}: wanted a JSON object with "${missing}"`);
     }
-    return value!;
+    return [value!];
   });
 }

@@ -49,16 +49,17 @@ export async function loadCorpus(
 }
 
 function documentsOf(text: string, path: string): string[] {
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
-  if (!path.endsWith(".jsonl")) return lines;
-  return lines.map((line, i) => {
+  const json = path.endsWith(".jsonl");
+  return text.split("\n").flatMap((line, i) => {
+    if (line.trim() === "") return [];
+    if (!json) return [line];
     let value: unknown;
     try {
       value = (JSON.parse(line) as { text?: unknown }).text;
     } catch {
       // Reported below, with the line.
     }
-    if (typeof value === "string") return value;
+    if (typeof value === "string") return [value];
     throw new SyntaxError(`Cannot read ${path}, line ${i + 1}: wanted a JSON object with a string "text"`);
   });
 }

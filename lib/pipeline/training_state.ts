@@ -1,11 +1,10 @@
 /** Between training and checkpoints: a config for a model of our own, its state on disk, and the model that the state stands for. */
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import { type BlockWeight, blockWeights } from "../model/block.ts";
-import { type BlockTensors, Engine } from "../model/engine.ts";
+import type { BlockTensors, Engine } from "../model/engine.ts";
 import { type Config, familyOf } from "../model/families.ts";
 import { fileSource, writeFileAtomic } from "../model/file_source.ts";
 import { Model } from "../model/model.ts";
-import type { Runtime } from "../model/runtime.ts";
 import { stateOf } from "../model/training_graph.ts";
 import type { TrainingPlan, TrainingState } from "./train.ts";
 

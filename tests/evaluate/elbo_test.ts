@@ -1,0 +1,88 @@
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { elbo } from "../../lib/evaluate/elbo.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+import { LOG_PROBABILITY } from "../tolerances.ts";
+import { contextual, fake, logOdds, logProbability, marginals, subsets, uniform } from "./fakes.ts";
+
+const windows = (count: number, length: number) =>
+  Array.from({ length: count }, (_, i) => {
+    const r = rng(i, "window");
+    return Int32Array.from({ length }, () => r.int(9));
+  });
+
+Deno.test("a model that knows nothing pays log V per token, exactly", async () => {
+  for (const draws of [1, 4]) {
+    const result = await elbo(fake(uniform).denoiser, windows(70, 7), { draws, seed: 1 });
+    assert(Math.abs(result.nats - Math.log(10)) <= LOG_PROBABILITY);
+    assert(result.perWindow.every((x) => Math.abs(x - Math.log(10)) <= LOG_PROBABILITY));
+    assertEquals(result.n, 70);
+    assert(result.standardError <= LOG_PROBABILITY);
+    assert(draws === 1 ? Number.isNaN(result.mcStandardError) : result.mcStandardError <= LOG_PROBABILITY);
+  }
+});
+
+Deno.test("a model of independent tokens pays its cross entropy", async () => {
+  // Where all tokens of a window are equal, whatever the masks.
+  const equal = Array.from({ length: 9 }, (_, id) => new Int32Array(6).fill(id));
+  const exact = await elbo(fake(marginals).denoiser, equal, { draws: 2, seed: 1 });
+  exact.perWindow.forEach((x, id) => assert(Math.abs(x + logOdds(id)) <= LOG_PROBABILITY));
+  assert(exact.mcStandardError <= LOG_PROBABILITY);
+
+  const mixed = windows(40, 8);
+  const tokens = mixed.flatMap((w) => Array.from(w));
+  const wanted = tokens.reduce((s, t) => s - logOdds(t), 0) / tokens.length;
+  const { nats, mcStandardError } = await elbo(fake(marginals).denoiser, mixed, { draws: 16, seed: 1 });
+  assert(mcStandardError > 0 && mcStandardError < 0.05);
+  assert(Math.abs(nats - wanted) <= 4 * mcStandardError, `${nats} ± ${mcStandardError} for ${wanted}`);
+});
+
+Deno.test("the mean over seeds is the expectation over all masks, and the errors say how far it is off", async () => {
+  const [tokens] = windows(1, 5);
+  let wanted = 0;
+  for (let n = 1; n <= 5; n++) {
+    const masks = subsets(5, n);
+    for (const mask of masks) {
+      const sequence = Array.from(tokens, (t, p) => mask.includes(p) ? 9 : t);
+      for (const p of mask) wanted -= logProbability(contextual, sequence, p, tokens[p]) / n / masks.length / 5;
+    }
+  }
+  const results = await Promise.all(
+    Array.from({ length: 400 }, (_, seed) => elbo(fake(contextual).denoiser, [tokens], { draws: 3, seed })),
+  );
+  const mean = results.reduce((s, r) => s + r.nats, 0) / 400;
+  const spread = Math.sqrt(results.reduce((s, r) => s + (r.nats - mean) ** 2, 0) / 399);
+  assert(Math.abs(mean - wanted) <= 4 * spread / 20, `${mean} ± ${spread / 20} for ${wanted}`);
+  const claimed = Math.sqrt(results.reduce((s, r) => s + r.mcStandardError ** 2, 0) / 400);
+  // Stratified counts make the truth smaller than what draws taken as independent say, never much larger.
+  assert(spread <= 1.15 * claimed && spread >= 0.4 * claimed, `claimed ${claimed}, found ${spread}`);
+});
+
+Deno.test("masks depend on seed, window and draw only: the same for every model and batch size", async () => {
+  const list = windows(40, 6);
+  const record = async (logit: typeof contextual, seed: number, batch?: number) => {
+    const { denoiser, calls } = fake(logit);
+    await elbo(denoiser, list, { draws: 2, seed, batch });
+    return calls.flatMap((c) => c.sequences);
+  };
+  const seen = await record(contextual, 1);
+  assertEquals(await record(uniform, 1), seen);
+  assertEquals(await record(uniform, 1, 3), seen);
+  assertNotEquals(await record(contextual, 2), seen);
+  assert(seen.every((s) => s.includes(9)));
+});
+
+Deno.test("the standard error is that of the mean over windows", async () => {
+  const { nats, perWindow, standardError } = await elbo(fake(contextual).denoiser, windows(50, 6), {
+    draws: 2,
+    seed: 1,
+  });
+  const mean = perWindow.reduce((s, x) => s + x, 0) / 50;
+  const variance = perWindow.reduce((s, x) => s + (x - mean) ** 2, 0) / 49;
+  assert(Math.abs(nats - mean) <= 1e-12 && Math.abs(standardError - Math.sqrt(variance / 50)) <= 1e-12);
+});
+
+Deno.test("numbers of draws out of range are refused", async () => {
+  for (const draws of [0, 1.5]) {
+    await assertRejects(() => elbo(fake(uniform).denoiser, windows(2, 3), { draws, seed: 1 }), RangeError, "draw");
+  }
+});
