@@ -26,6 +26,9 @@ export type Block = {
   readonly colScale: Float64Array;
 };
 
+/** For loops of a few operations per entry: handing their arrays to another thread would take longer than running them. */
+export const IN_PLACE = { costPerRow: 0 };
+
 /** How many chunks `rows` rows make. */
 export function chunks(rows: number): number {
   return Math.ceil(rows / CHUNK);
@@ -46,27 +49,60 @@ export function newBlock(x: Float32Array, rows: number, width: number, order: nu
   };
 }
 
-/** The 2^K values that entry (i, j) can take, by code: `levels[code] = sum_k ±a_r,k,i a_c,k,j`. `levels` holds 16 numbers. */
-export function levelsAt(block: Block, i: number, j: number, levels: Float64Array): void {
-  const { rows, width, order, rowScale, colScale } = block;
-  let low = 0;
-  for (let k = 0; k < order; k++) low -= rowScale[k * rows + i] * colScale[k * width + j];
-  levels[0] = low;
-  for (let k = 0, size = 1; k < order; k++, size *= 2) {
-    const step = 2 * rowScale[k * rows + i] * colScale[k * width + j];
-    for (let s = 0; s < size; s++) levels[size + s] = levels[s] + step;
-  }
+/** Copies a_r of row i, `[order]`, to `out`; hot loops read it from there. */
+export function rowScales(rowScale: Float64Array, rows: number, order: number, i: number, out: Float64Array): void {
+  for (let k = 0; k < order; k++) out[k] = rowScale[k * rows + i];
 }
 
-/** The code of the level nearest to `x` among the first `count`; the lowest code where two are equally near. */
-export function nearest(x: number, levels: Float64Array, count: number): number {
-  let best = 0;
-  let distance = Math.abs(x - levels[0]);
-  for (let s = 1; s < count; s++) {
-    const d = Math.abs(x - levels[s]);
-    if (d < distance) {
-      distance = d;
-      best = s;
+/** The value that `code` stands for at column j of a row with the scales `r` `[order]`: sum_k ±a_r,k a_c,k,j. */
+export function valueAt(
+  code: number,
+  r: Float64Array,
+  c: Float64Array,
+  order: number,
+  width: number,
+  j: number,
+): number {
+  if (order === 2) return ((code & 1) * 2 - 1) * r[0] * c[j] + ((code & 2) - 1) * r[1] * c[width + j];
+  let sum = 0;
+  for (let k = 0; k < order; k++) sum += (((code >> k) & 1) * 2 - 1) * r[k] * c[k * width + j];
+  return sum;
+}
+
+/**
+ * The code of the level nearest to `x` at column j of a row with the scales `r`. With two planes in closed form: the larger one takes the sign of x
+ * and the smaller one tells whether |x| lies beyond it; that is the hot path of every fit. `levels` is scratch for 16 numbers.
+ */
+export function nearestCode(
+  x: number,
+  r: Float64Array,
+  c: Float64Array,
+  order: number,
+  width: number,
+  j: number,
+  levels: Float64Array,
+): number {
+  if (order === 2) {
+    const a = r[0] * c[j], b = r[1] * c[width + j];
+    const p = Math.abs(a), q = Math.abs(b), y = Math.abs(x);
+    // Comparisons as numbers rather than branches: the signs of weights are random, so that half of the branches would be mispredicted.
+    const code = p >= q ? 1 | +(y > p) << 1 : 2 | +(y > q);
+    return code ^ (-+(x <= 0) & 3) ^ +(a < 0) ^ +(b < 0) << 1;
+  }
+  let low = 0;
+  for (let k = 0; k < order; k++) low -= r[k] * c[k * width + j];
+  levels[0] = low;
+  let best = 0, distance = Math.abs(x - low);
+  for (let k = 0, size = 1; k < order; k++, size *= 2) {
+    const step = 2 * r[k] * c[k * width + j];
+    for (let s = 0; s < size; s++) {
+      const level = levels[s] + step;
+      levels[size + s] = level;
+      const d = Math.abs(x - level);
+      if (d < distance) {
+        distance = d;
+        best = size + s;
+      }
     }
   }
   return best;
@@ -74,9 +110,9 @@ export function nearest(x: number, levels: Float64Array, count: number): number 
 
 /** Q `[rows, width]`, the weights that the planes stand for. */
 export async function decode(block: Block, kernels: Kernels): Promise<Matrix> {
-  const { rows, width, order } = block;
+  const { rows, width } = block;
   const Q = matrix(rows, width);
-  await kernels.rows(decodeLoop, chunks(rows), { ...block, out: Q.data }, { costPerRow: 3 * CHUNK * width * order });
+  await kernels.rows(decodeLoop, chunks(rows), { ...block, out: Q.data }, IN_PLACE);
   return Q;
 }
 

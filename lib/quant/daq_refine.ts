@@ -6,7 +6,7 @@ import { NumericalError } from "../tensor/errors.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, decode, levelsAt, nearest } from "./daq_block.ts";
+import { type Block, CHUNK, chunks, decode, nearestCode, rowScales, valueAt } from "./daq_block.ts";
 import { refitStored } from "./daq_refit.ts";
 
 export interface RefineOptions {
@@ -125,24 +125,23 @@ const descendLoop = defineRows({
   module: import.meta.url,
   writes: ["codes"],
   run: (args: Block & { form: Float32Array; R: Float32Array; sweeps: number }, start, end) => {
-    const { rows, width, order, codes, form, R, sweeps } = args;
-    const levels = new Float64Array(16), r = new Float64Array(width);
-    const count = 1 << order;
+    const { rows, width, order, codes, rowScale, colScale, form, R, sweeps } = args;
+    const levels = new Float64Array(16), g = new Float64Array(width), r = new Float64Array(order);
     for (let i = start * CHUNK; i < Math.min(rows, end * CHUNK); i++) {
       const at = i * width;
-      for (let j = 0; j < width; j++) r[j] = R[at + j];
+      rowScales(rowScale, rows, order, i, r);
+      for (let j = 0; j < width; j++) g[j] = R[at + j];
       for (let sweep = 0; sweep < sweeps; sweep++) {
         let moved = false;
         for (let j = 0; j < width; j++) {
-          levelsAt(args, i, j, levels);
           const old = codes[at + j];
-          const q = levels[old];
-          const code = nearest(q + r[j] / form[j * width + j], levels, count);
+          const q = valueAt(old, r, colScale, order, width, j);
+          const code = nearestCode(q + g[j] / form[j * width + j], r, colScale, order, width, j, levels);
           if (code === old) continue;
           moved = true;
           codes[at + j] = code;
-          const step = levels[code] - q;
-          for (let p = 0, h = j * width; p < width; p++, h++) r[p] -= step * form[h];
+          const step = valueAt(code, r, colScale, order, width, j) - q;
+          for (let p = 0, h = j * width; p < width; p++, h++) g[p] -= step * form[h];
         }
         if (!moved) break;
       }

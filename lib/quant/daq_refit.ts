@@ -3,7 +3,7 @@ import type { Kernels } from "../tensor/kernels.ts";
 import { cholesky } from "../tensor/linalg.ts";
 import { matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
-import { balanceScales, type Block, CHUNK, chunks, roundScales } from "./daq_block.ts";
+import { balanceScales, type Block, CHUNK, chunks, IN_PLACE, roundScales } from "./daq_block.ts";
 
 /** The quadratic form and what is to be matched under it. */
 export interface RefitTarget {
@@ -23,12 +23,11 @@ const RIDGE = 1e-6;
 export async function refitRows(block: Block, { G, TG }: RefitTarget, kernels: Kernels): Promise<void> {
   const { rows, width, order } = block;
   const form = matrix(width, width, Float32Array.from(G.data));
-  const costPerRow = CHUNK * width * order * order;
   const planes = matrix(order * rows, width);
-  await kernels.rows(rowPlanes, chunks(rows), { ...block, planes: planes.data }, { costPerRow });
+  await kernels.rows(rowPlanes, chunks(rows), { ...block, planes: planes.data }, IN_PLACE);
   const products = await kernels.gemm(planes, form);
   const args = { ...block, planes: planes.data, products: products.data, TG };
-  await kernels.rows(solveRows, chunks(rows), args, { costPerRow });
+  await kernels.rows(solveRows, chunks(rows), args, IN_PLACE);
 }
 
 /** Row and column scales once each, ending on scales that fp16 holds: the rows are fitted last, to column scales that are rounded already. */
@@ -47,8 +46,7 @@ export async function refitColumns(block: Block, { G, TG }: RefitTarget, kernels
   const size = order * width;
   const planes = matrix(rows, size);
   const sums = new Float64Array(chunks(rows) * size);
-  const costPerRow = CHUNK * size * 4;
-  await kernels.rows(columnPlanes, chunks(rows), { ...block, planes: planes.data, TG, sums }, { costPerRow });
+  await kernels.rows(columnPlanes, chunks(rows), { ...block, planes: planes.data, TG, sums }, IN_PLACE);
   const gram = (await kernels.gemm(planes, planes, { transA: true })).data;
 
   const A = matrix64(size, size);

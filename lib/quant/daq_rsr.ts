@@ -4,7 +4,7 @@
  */
 import type { Kernels } from "../tensor/kernels.ts";
 import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, levelsAt, nearest } from "./daq_block.ts";
+import { type Block, CHUNK, chunks, nearestCode, rowScales } from "./daq_block.ts";
 
 /** Weights omega_ij = columnWeight_j · (salient_ij ? salientWeight : 1) of the squared errors: Lambda² of Eq. 6. */
 export type FitWeights = {
@@ -150,39 +150,60 @@ const rescaleLoop = defineRows({
   module: import.meta.url,
   writes: ["codes", "rowScale", "partial"],
   run: (args: PlaneArgs, start, end) => {
-    const { rows, width, codes, rowScale, colScale, columnWeight, salient, salientWeight } = args;
+    const { rows, width, x, codes, rowScale, colScale, columnWeight, salient, salientWeight } = args;
     const { plane, active, signs, partial } = args;
     const anySalient = salient.length > 0;
-    const left = new Float64Array(width), signed = new Float64Array(width);
-    const omega = Float64Array.from(columnWeight);
-    const levels = new Float64Array(16);
-    const c = colScale.subarray(plane * width, (plane + 1) * width);
+    const left = new Float64Array(width), above = new Float64Array(width), below = new Float64Array(width);
+    const omega = Float64Array.from(columnWeight), heavy = omega.map((w) => w * salientWeight);
+    const scratch = scratchFor(args);
+    const c = colScale.slice(plane * width, (plane + 1) * width);
     for (let chunk = start; chunk < end; chunk++) {
-      const base = chunk * (2 * width + 1);
-      partial.fill(0, base, base + 2 * width + 1);
+      above.fill(0);
+      below.fill(0);
       let loss = 0;
       for (let i = chunk * CHUNK; i < Math.min(rows, (chunk + 1) * CHUNK); i++) {
         const at = i * width;
-        if (signs === "joint") signRow(args, i, active, levels);
-        residual(args, i, plane, active, left);
-        if (signs === "plane") signPlane(args, i, plane, left);
-        let above = 0, below = 0;
-        for (let j = 0; j < width; j++) {
-          if (anySalient) omega[j] = salient[at + j] !== 0 ? columnWeight[j] * salientWeight : columnWeight[j];
-          const w = omega[j] * c[j];
-          signed[j] = (((codes[at + j] >> plane) & 1) * 2 - 1) * left[j];
-          above += w * signed[j];
-          below += w * c[j];
+        if (signs === "joint") signRow(args, i, active, scratch);
+        if (anySalient) {
+          for (let j = 0; j < width; j++) omega[j] = salient[at + j] !== 0 ? heavy[j] : columnWeight[j];
         }
-        const r = above / (below + EPSILON);
+        let over = 0, under = 0;
+        if (active === 2 && signs !== "plane") {
+          // The hot path: the other plane, the sign and the sums in one pass.
+          const other = 1 - plane, o = other * width;
+          const q = rowScale[other * rows + i];
+          for (let j = 0; j < width; j++) {
+            const code = codes[at + j];
+            const rest = x[at + j] - (((code >> other) & 1) * 2 - 1) * q * colScale[o + j];
+            const signed = (((code >> plane) & 1) * 2 - 1) * rest;
+            const w = omega[j] * c[j];
+            left[j] = signed;
+            over += w * signed;
+            under += w * c[j];
+          }
+        } else {
+          residual(args, i, plane, active, left);
+          if (signs === "plane") signPlane(args, i, plane, left);
+          for (let j = 0; j < width; j++) {
+            const signed = (((codes[at + j] >> plane) & 1) * 2 - 1) * left[j];
+            const w = omega[j] * c[j];
+            left[j] = signed;
+            over += w * signed;
+            under += w * c[j];
+          }
+        }
+        const r = over / (under + EPSILON);
         rowScale[plane * rows + i] = r;
         for (let j = 0; j < width; j++) {
-          const w = omega[j] * r;
-          partial[base + j] += w * signed[j];
-          partial[base + width + j] += w * r;
-          loss += omega[j] * left[j] * left[j];
+          const w = omega[j], signed = left[j];
+          above[j] += w * r * signed;
+          below[j] += w * r * r;
+          loss += w * signed * signed;
         }
       }
+      const base = chunk * (2 * width + 1);
+      partial.set(above, base);
+      partial.set(below, base + width);
       partial[base + 2 * width] = loss;
     }
   },
@@ -216,9 +237,9 @@ const signLoop = defineRows({
   writes: ["codes"],
   run: (args: Block & { plane: number; active: number; signs: string }, start, end) => {
     const { rows, width, plane, active, signs } = args;
-    const levels = new Float64Array(16), left = new Float64Array(width);
+    const scratch = scratchFor(args), left = new Float64Array(width);
     for (let i = start * CHUNK; i < Math.min(rows, end * CHUNK); i++) {
-      if (signs === "joint") signRow(args, i, active, levels);
+      if (signs === "joint") signRow(args, i, active, scratch);
       if (signs === "plane") {
         residual(args, i, plane, active, left);
         signPlane(args, i, plane, left);
@@ -227,13 +248,21 @@ const signLoop = defineRows({
   },
 });
 
+interface Scratch {
+  readonly levels: Float64Array;
+  readonly r: Float64Array;
+}
+
+function scratchFor({ order }: Block): Scratch {
+  return { levels: new Float64Array(16), r: new Float64Array(order) };
+}
+
 /** All K signs of each weight of row i: the nearest of the 2^K levels. */
-function signRow(block: Block, i: number, active: number, levels: Float64Array): void {
-  const { width, x, codes } = block;
-  for (let j = 0; j < width; j++) {
-    levelsAt(block, i, j, levels);
-    codes[i * width + j] = nearest(x[i * width + j], levels, 1 << active);
-  }
+function signRow(block: Block, i: number, active: number, { levels, r }: Scratch): void {
+  const { rows, width, x, codes, rowScale, colScale } = block;
+  const at = i * width;
+  rowScales(rowScale, rows, active, i, r);
+  for (let j = 0; j < width; j++) codes[at + j] = nearestCode(x[at + j], r, colScale, active, width, j, levels);
 }
 
 /** One sign of each weight of row i: B = argmin_{±1} |R - a_r a_c b|. */

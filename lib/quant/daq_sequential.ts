@@ -1,7 +1,7 @@
 /** Signs column by column inside a block, each column seeing the rounding errors of those before it (the inner loop of GPTQ on 2^K levels). */
 import type { Kernels } from "../tensor/kernels.ts";
 import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, levelsAt, nearest } from "./daq_block.ts";
+import { type Block, CHUNK, chunks, nearestCode, rowScales, valueAt } from "./daq_block.ts";
 
 /**
  * Sets all signs of `block` for its scales as they stand: q_j is the level nearest to the running w_j, then w_p -= (w_j - q_j) / U_jj · U_jp for
@@ -19,27 +19,25 @@ const sequentialLoop = defineRows({
   module: import.meta.url,
   writes: ["codes"],
   run: (args: Block & { U: Float64Array }, start, end) => {
-    const { rows, width, order, x, codes, U } = args;
-    const levels = new Float64Array(16), w = new Float64Array(width);
+    const { rows, width, order, x, codes, rowScale, colScale, U } = args;
+    const levels = new Float64Array(16), w = new Float64Array(width), r = new Float64Array(order);
     const fresh = new Uint8Array(width);
-    const count = 1 << order;
     for (let i = start * CHUNK; i < Math.min(rows, end * CHUNK); i++) {
       const at = i * width;
+      rowScales(rowScale, rows, order, i, r);
       // In terms of E = (x - Q) U⁻¹ the loss of a row is |E|²; both passes find E by forward substitution.
       let old = 0;
       for (let j = 0; j < width; j++) w[j] = x[at + j];
       for (let j = 0; j < width; j++) {
-        levelsAt(args, i, j, levels);
-        const e = (w[j] - levels[codes[at + j]]) / U[j * width + j];
+        const e = (w[j] - valueAt(codes[at + j], r, colScale, order, width, j)) / U[j * width + j];
         old += e * e;
         pass(w, e, U, j, width);
       }
       let now = 0;
       for (let j = 0; j < width; j++) w[j] = x[at + j];
       for (let j = 0; j < width; j++) {
-        levelsAt(args, i, j, levels);
-        const code = nearest(w[j], levels, count);
-        const e = (w[j] - levels[code]) / U[j * width + j];
+        const code = nearestCode(w[j], r, colScale, order, width, j, levels);
+        const e = (w[j] - valueAt(code, r, colScale, order, width, j)) / U[j * width + j];
         now += e * e;
         fresh[j] = code;
         pass(w, e, U, j, width);
