@@ -1,0 +1,178 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  type Edge,
+  edgesOf,
+  foreignRuntimes,
+  importsOf,
+  impureLines,
+  longFiles,
+  type Source,
+  upwardEdges,
+} from "./architecture.ts";
+import { deno } from "./deno.ts";
+
+const root = new URL("../", import.meta.url);
+
+/** The files of a folder that end in `end`, by path from the root; none when the folder is missing. */
+async function read(folder: string, end: string): Promise<Source[]> {
+  const sources: Source[] = [];
+  const walk = async (path: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(new URL(path, root))) {
+      const inside = `${path}/${name}`;
+      if (isDirectory && !name.startsWith(".")) await walk(inside);
+      else if (name.endsWith(end)) sources.push({ path: inside, text: await Deno.readTextFile(new URL(inside, root)) });
+    }
+  };
+  await walk(folder);
+  return sources;
+}
+
+/** The code cells of notebooks, as one source each. */
+async function readNotebooks(): Promise<Source[]> {
+  return (await read("notebooks", ".ipynb")).map(({ path, text }) => {
+    const { cells } = JSON.parse(text) as { cells: { cell_type: string; source: string | string[] }[] };
+    const code = cells.filter((c) => c.cell_type === "code").map((c) => [c.source].flat().join("")).join("\n;\n");
+    return { path, text: code };
+  });
+}
+
+/** Edges as Deno itself resolves them, types included. */
+async function graphOf(entry: string): Promise<Edge[]> {
+  const { code, stdout, stderr } = await deno(["info", "--json", new URL(entry, root).href]);
+  assertEquals(code, 0, stderr);
+  type Dependency = { specifier: string; code?: { specifier: string }; type?: { specifier: string } };
+  const { modules } = JSON.parse(stdout) as { modules: { specifier: string; dependencies?: Dependency[] }[] };
+  const local = (specifier: string) =>
+    specifier.startsWith(root.href) && !specifier.includes("/node_modules/") ? specifier.slice(root.href.length) : "";
+  return modules.filter((m) => local(m.specifier) !== "").flatMap(({ specifier, dependencies = [] }) =>
+    dependencies.map((d) => {
+      const to = (d.code ?? d.type)?.specifier ?? d.specifier;
+      return { from: local(specifier), to: local(to) || to };
+    })
+  );
+}
+
+const [lib, scripts, notebooks] = await Promise.all([read("lib", ".ts"), read("scripts", ".ts"), readNotebooks()]);
+const map = { "quant-dllm": "lib/mod.ts" };
+
+Deno.test("imports point down, as Deno resolves them from lib/mod.ts", async () => {
+  const edges = await graphOf("lib/mod.ts");
+  assert(edges.length > 100, `only ${edges.length} edges were read`);
+  assertEquals(upwardEdges(edges), []);
+  assertEquals(foreignRuntimes(edges), []);
+  assert(edges.some(({ from, to }) => from === "lib/model/runtime.ts" && /onnxruntime-node/.test(to)));
+});
+
+Deno.test("imports point down in every file of lib, scripts and notebooks", () => {
+  const edges = [...lib, ...scripts, ...notebooks].flatMap((source) => edgesOf(source, map));
+  assert(edges.length > 150, `only ${edges.length} edges were read`);
+  assertEquals(upwardEdges(edges), []);
+  assertEquals(foreignRuntimes(edges), []);
+});
+
+Deno.test("the lower floors are pure, one file rounds, no file is long", () => {
+  assert(lib.length > 50);
+  assertEquals(impureLines(lib), []);
+  assertEquals(longFiles([...lib, ...scripts]), []);
+});
+
+Deno.test("upward edges are found", () => {
+  const planted: [string, string, boolean][] = [
+    ["lib/quant/daq.ts", "lib/model/model.ts", true],
+    ["lib/quant/daq.ts", "lib/methods/rtn.ts", true],
+    ["lib/quant/daq.ts", "lib/diffusion/mcs.ts", true],
+    ["lib/quant/daq.ts", "lib/format/bits.ts", false],
+    ["lib/format/bits.ts", "lib/quant/daq.ts", true],
+    ["lib/report/rows.ts", "lib/evaluate/evaluate.ts", true],
+    ["lib/tensor/rng.ts", "lib/format/bits.ts", true],
+    ["lib/version.ts", "lib/report/rows.ts", true],
+    ["lib/methods/gptq.ts", "lib/quant/obs.ts", false],
+    ["lib/methods/gptq.ts", "lib/methods/rtn.ts", false],
+    ["lib/methods/gptq.ts", "lib/model/kernels.ts", true],
+    ["lib/model/model.ts", "lib/pipeline/quantize.ts", true],
+    ["lib/model/model.ts", "lib/tensor/rng.ts", false],
+    ["lib/evaluate/evaluate.ts", "lib/pipeline/quantize.ts", true],
+    ["lib/pipeline/study.ts", "lib/evaluate/evaluate.ts", false],
+    ["lib/pipeline/study.ts", "lib/mod.ts", true],
+    ["lib/mod.ts", "scripts/cli.ts", true],
+    ["lib/mod.ts", "lib/model/model.ts", false],
+    ["lib/model/model.ts", "tests/layers.ts", true],
+    ["lib/model/model.ts", "lib/unheard-of.ts", true],
+    ["lib/model/model.ts", "npm:onnx-proto", false],
+    ["scripts/quantize.ts", "lib/mod.ts", false],
+    ["scripts/quantize.ts", "scripts/cli.ts", false],
+    ["scripts/quantize.ts", "lib/methods/rtn.ts", true],
+    ["scripts/make-world.ts", "lib/nanoworld/world.ts", false],
+    ["scripts/make-world.ts", "lib/methods/rtn.ts", true],
+    ["scripts/notebooks/format.ts", "lib/report/svg.ts", true],
+    ["notebooks/01.ipynb", "lib/mod.ts", false],
+    ["notebooks/01.ipynb", "lib/methods/rtn.ts", true],
+    ["notebooks/01.ipynb", "scripts/cli.ts", true],
+    ["bench/gptq.ts", "lib/methods/gptq.ts", false],
+  ];
+  for (const [from, to, wrong] of planted) {
+    assertEquals(upwardEdges([{ from, to }]), wrong ? [`${from} imports ${to}`] : [], `${from} -> ${to}`);
+  }
+});
+
+Deno.test("a second importer of onnxruntime is found", () => {
+  for (const to of ["onnxruntime-node", "npm:onnxruntime-node@1.30.0", "npm:/onnxruntime-common@1.30.0"]) {
+    assertEquals(foreignRuntimes([{ from: "lib/model/runtime.ts", to }]), []);
+    for (const from of ["lib/model/engine.ts", "scripts/quantize.ts"]) {
+      assertEquals(foreignRuntimes([{ from, to }]), [`${from} imports ${to}`]);
+    }
+  }
+});
+
+Deno.test("impure lines are found, in code only", () => {
+  const lines = (path: string, text: string) => impureLines([{ path, text }]);
+  const impure = ['console.log("x")', "const t = Date.now();", "performance.now()", "Math.random()", "Deno.cwd()"];
+  for (const line of [...impure, "x = `${Deno.cwd()}`", "const { log } = console;".replace(";", "[0];")]) {
+    for (const folder of ["tensor", "quant", "diffusion", "format", "report", "nanoworld", "methods"]) {
+      assertEquals(lines(`lib/${folder}/a.ts`, `// fine\n${line}`).length, 1, `${folder}: ${line}`);
+    }
+    assertEquals(lines("lib/model/a.ts", line), []);
+    assertEquals(lines("lib/quant/a.ts", `// ${line}\n/* ${line}\n${line} */ const x = 1;`), []);
+  }
+  assertEquals(
+    lines("lib/report/a.ts", 'throw new Error("Deno.cwd() and console.log are refused"); // Date.now()'),
+    [],
+  );
+  assertEquals(lines("lib/quant/a.ts", "a;\nb = Math.round(c);"), ["lib/quant/a.ts:2 uses Math.round"]);
+  assertEquals(lines("lib/evaluate/a.ts", "[1].map(Math.round)"), ["lib/evaluate/a.ts:1 uses Math.round"]);
+  assertEquals(lines("lib/tensor/rounding.ts", "Math.round(c)"), []);
+});
+
+Deno.test("long files are found", () => {
+  const of = (path: string, lines: number) => ({ path, text: "x;\n".repeat(lines) });
+  assertEquals(longFiles([of("lib/a.ts", 300), of("scripts/a.ts", 300), of("tests/a.ts", 900)]), []);
+  assertEquals(longFiles([of("lib/a.ts", 301)]), ["lib/a.ts has 301 lines"]);
+  assertEquals(longFiles([of("scripts/a.ts", 301)]), ["scripts/a.ts has 301 lines"]);
+});
+
+Deno.test("imports are read from text in all their forms", () => {
+  const text = `import * as ort from "onnxruntime-node";
+import { a,
+  type B } from "./b.ts"; // import "./comment.ts";
+export type { C } from '../c.ts';
+export * from "./d.ts";
+import "./e.ts";
+import type F from "./f.ts";
+/* import "./g.ts" */
+const h = await import("./h.ts");
+const text = "no import here";
+`;
+  assertEquals(importsOf(text).sort(), [
+    "../c.ts",
+    "./b.ts",
+    "./d.ts",
+    "./e.ts",
+    "./f.ts",
+    "./h.ts",
+    "onnxruntime-node",
+  ]);
+  assertEquals(edgesOf({ path: "lib/quant/a.ts", text: 'import "../model/b.ts"; import "quant-dllm";' }, map), [
+    { from: "lib/quant/a.ts", to: "lib/model/b.ts" },
+    { from: "lib/quant/a.ts", to: "lib/mod.ts" },
+  ]);
+});
