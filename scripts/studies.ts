@@ -1,17 +1,5 @@
 /** What `reproduce` runs: the paper's comparison and ablations as values. */
-import {
-  abmp,
-  type Arm,
-  choiceTasks,
-  daq,
-  gptq,
-  type Method,
-  rtn,
-  simulateMasks,
-  type Task,
-  tasks,
-  visible,
-} from "quant-dllm";
+import { abmp, type Arm, choiceTasks, daq, gptq, type Method, rtn, simulateMasks, tasks, visible } from "quant-dllm";
 
 /** Columns that share scales: the default of the nano testbed, eight blocks per row of 256. */
 export const group = 32;

@@ -108,7 +108,7 @@ Deno.test("upward edges are found", () => {
     ["notebooks/01.ipynb", "lib/mod.ts", false],
     ["notebooks/01.ipynb", "lib/methods/rtn.ts", true],
     ["notebooks/01.ipynb", "scripts/cli.ts", true],
-    ["bench/gptq.ts", "lib/methods/gptq.ts", false],
+    ["tests/bench/gptq.ts", "lib/methods/gptq.ts", false],
   ];
   for (const [from, to, wrong] of planted) {
     assertEquals(upwardEdges([{ from, to }]), wrong ? [`${from} imports ${to}`] : [], `${from} -> ${to}`);

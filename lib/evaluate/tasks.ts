@@ -25,8 +25,17 @@ export type Task = ChoiceTask | ElboTask;
 const folder = new URL("../../data/nanoworld/", import.meta.url);
 const version = "2";
 
+type ChoiceId =
+  | "nano_mmlu"
+  | "nano_winogrande"
+  | "nano_piqa"
+  | "nano_arc_challenge"
+  | "nano_arc_easy"
+  | "nano_hellaswag"
+  | "nano_bbh";
+
 /** The tasks that ship with the kit. */
-export const tasks = {
+export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: ElboTask } = {
   nano_mmlu: choiceTask("nano_mmlu"),
   nano_winogrande: choiceTask("nano_winogrande"),
   nano_piqa: choiceTask("nano_piqa"),
@@ -42,7 +51,7 @@ export const tasks = {
     windows: async (tokenizer) =>
       (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string)),
   },
-} as const satisfies Record<string, Task>;
+};
 
 /** The seven multiple-choice tasks, in the paper's order. */
 export const choiceTasks: readonly ChoiceTask[] = Object.values(tasks).filter((t) => t.kind === "choice");

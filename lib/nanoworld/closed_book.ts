@@ -2,7 +2,7 @@
 
 import { rng } from "../tensor/rng.ts";
 import { type ClosedFamily, type Draft, fillIn, template } from "./draft.ts";
-import { others } from "./rivals.ts";
+import { corners, frequent } from "./rivals.ts";
 import { id, WORDS } from "./vocabulary.ts";
 import type { ClassName } from "./vocabulary.ts";
 
@@ -69,7 +69,16 @@ export function people(seed: number, entities: number): ClosedFamily[] {
       draft.notes[2] = valueOf(entity, relation);
       fillIn(draft, slots[relation][phrasing], name, draft.notes[2]);
     },
-    rivals: (draft, random, count) => others(random, WORDS[RELATIONS[draft.notes[1]].values], draft.notes[2], count),
+    rivals(draft, random, count) {
+      const [entity, relation, answer] = draft.notes;
+      const namesakes = new Int32Array(16); // by value: the persons who share the first or the last name
+      for (let other = 0; other < entities; other++) {
+        const sameFirst = names[other] % first === names[entity] % first;
+        const sameLast = Math.floor(names[other] / first) === Math.floor(names[entity] / first);
+        if (sameFirst !== sameLast) namesakes[values[other * 4 + relation]]++;
+      }
+      return frequent(random, WORDS[RELATIONS[relation].values], answer, count, namesakes);
+    },
   };
 
   const colon = id(":");
@@ -129,7 +138,13 @@ function tableFamily(
       draft.notes[0] = value.base + cells[key];
       fillIn(draft, slots[phrasing], parts, draft.notes[0]);
     },
-    rivals: (draft, random, count) => others(random, value, draft.notes[0], count),
+    rivals(draft, random, count) {
+      const neighbours = new Int32Array(value.size); // by value: the cells of the same row or column
+      for (let i = 0; i < row.size; i++) neighbours[cells[i * column.size + draft.key % column.size]]++;
+      const start = draft.key - draft.key % column.size;
+      for (let j = 0; j < column.size; j++) neighbours[cells[start + j]]++;
+      return frequent(random, value, draft.notes[0], count, neighbours);
+    },
   };
 }
 
@@ -186,16 +201,18 @@ export function story(seed: number): ClosedFamily {
       draft.put(stop);
     },
     rivals(draft, random, count) {
-      // Endings of the same action on other things and of other actions on the same thing: as frequent as the right one, and near to it.
+      // The effect, the manner, or both of another rule about this action or this thing: near to the right ending, and as frequent.
       const row = Math.floor(draft.key / thing.size);
       const column = draft.key % thing.size;
-      return Array.from({ length: count }, () => {
+      let other: number;
+      do {
         const sameAction = random.int(2) === 0;
-        const cell = sameAction
-          ? row * thing.size + (column + 1 + random.int(thing.size - 1)) % thing.size
-          : (row + 1 + random.int(action.size - 1)) % action.size * thing.size + column;
-        return [effect.base + effects[cell], manner.base + manners[cell]];
-      });
+        other = sameAction ? row * thing.size + random.int(thing.size) : random.int(action.size) * thing.size + column;
+      } while (effects[other] === effects[draft.key] || manners[other] === manners[draft.key]);
+      return corners(random, count, (first, second) => [
+        effect.base + effects[first ? other : draft.key],
+        manner.base + manners[second ? other : draft.key],
+      ]);
     },
   };
 }
@@ -241,6 +258,7 @@ export function order(seed: number): ClosedFamily {
       draft.answer(thing.base + (leftWins ? left : right) % thing.size);
       draft.put(stop);
       draft.notes[0] = thing.base + (leftWins ? right : left) % thing.size;
+      draft.notes[1] = Math.abs(rank[left] - rank[right]);
     },
     rivals(draft, _random, wanted) {
       if (wanted !== 1) throw new RangeError(`Cannot make ${wanted} rivals of two things: wanted 1`);

@@ -8,11 +8,11 @@ export const MAX_STATEMENT = 24;
 
 export class Draft {
   /** Token ids, int32 `[MAX_STATEMENT]`; the first `length` count. */
-  readonly tokens = new Int32Array(MAX_STATEMENT);
+  readonly tokens: Int32Array = new Int32Array(MAX_STATEMENT);
   /** 1 where the token is part of the answer, uint8 `[MAX_STATEMENT]`. */
-  readonly answers = new Uint8Array(MAX_STATEMENT);
+  readonly answers: Uint8Array = new Uint8Array(MAX_STATEMENT);
   /** What the generator remembers about the statement for its wrong answers (operands, table indices), int32 `[8]`. */
-  readonly notes = new Int32Array(8);
+  readonly notes: Int32Array = new Int32Array(8);
   length = 0;
   /** The entry of a closed family's table that is said, or -1. */
   key = -1;

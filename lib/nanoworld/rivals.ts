@@ -1,6 +1,6 @@
 /**
- * Wrong answers. Two forms, both exchangeable with the right one, so that a reader of the choices alone stays at chance: other members of the class of
- * the answer, and the corners of a square (or cube) of near misses, of which the right answer is as likely to be one corner as another.
+ * Wrong answers. Three forms, all exchangeable with the right one, so that a reader of the choices alone stays at chance: other members of the class of
+ * the answer, those of them that go with part of the key most often, and the corners of a square (or cube) of near misses, of which the right answer is as likely to be one corner as another.
  */
 
 import type { Rng } from "../tensor/rng.ts";
@@ -11,6 +11,16 @@ import type { WordClass } from "./vocabulary.ts";
 export function others(rng: Rng, words: WordClass, answer: number, count: number): number[][] {
   const picked = rng.choose(words.size - 1, count);
   return Array.from(picked, (i) => [words.base + (i < answer - words.base ? i : i + 1)]);
+}
+
+/**
+ * The `count` one-token answers that stand most often in `tally` (one entry per word of the class), `answer` left out, ties at random: what somebody
+ * would say who remembers only part of the key.
+ */
+export function frequent(rng: Rng, words: WordClass, answer: number, count: number, tally: Int32Array): number[][] {
+  const order = others(rng, words, answer, words.size - 1);
+  order.sort(([a], [b]) => tally[b - words.base] - tally[a - words.base]); // stable: ties stay in random order
+  return order.slice(0, count);
 }
 
 /** The corners of a square that do not hold the right answer; with `count` 1, one of its two neighbours. */

@@ -3,12 +3,13 @@
  * (Eq. 3), fitted to the weights (Eq. 6) or to the output error tr((W - Q) H (W - Q)ᵀ) (Eq. 4).
  */
 import { referenceKernels } from "../tensor/kernels.ts";
-import { upperFactor } from "../tensor/linalg.ts";
+import { NumericalError } from "../tensor/errors.ts";
+import { type UpperFactor, upperFactor } from "../tensor/linalg.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
 import { encodeBinary } from "./binary.ts";
 import { fitBlock, marginals } from "./daq_fit.ts";
-import { type DaqOptions, type DaqSettings, nameOf, settingsOf } from "./daq_options.ts";
+import { type DaqOptions, type DaqSettings, nameOf, profiles, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";
 import { type PlacedBlock, refine } from "./daq_refine.ts";
 import { readHessian, readWeight, withoutDeadInputs } from "./linear.ts";
@@ -21,7 +22,7 @@ export type { DaqOptions, DaqProfile, DaqSettings } from "./daq_options.ts";
  * DAQ as a method.
  *
  * @throws RangeError when `bits` is not 1 to 4, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
- * fit and NumericalError when no damping makes H positive definite.
+ * fit. When no damping makes H positive definite the planes are fitted to the weights alone, and `report.fallback` says so.
  */
 export function daq(options: DaqOptions): Method {
   const { bits, group } = options;
@@ -71,10 +72,14 @@ async function quantizeLinear(
   const { group } = options;
   const { W, H, dead } = readLinear(linear, needsHessian);
   const { rows, cols } = W;
-  const { U, damping, retries } = H
-    ? await upperFactor(H, { damping: settings.damping, kernels, signal })
-    : { U: identity(cols), damping: 0, retries: 0 };
-
+  let factor: UpperFactor = { U: identity(cols), damping: 0, retries: 0 };
+  try {
+    if (H) factor = await upperFactor(H, { damping: settings.damping, kernels, signal });
+  } catch (error) {
+    if (!(error instanceof NumericalError)) throw error;
+    return await quantizeWithoutData(linear, options, error.message);
+  }
+  const { U, damping, retries } = factor;
   const spread = settings.dor && settings.dor.scale === "marginal" ? marginals(U) : undefined;
 
   const solve = async (orders: readonly number[]) => {
@@ -112,6 +117,17 @@ async function quantizeLinear(
     config: { group },
     tensors: encodeBinary(solution.placed.map(({ block }) => block)),
     report,
+  };
+}
+
+/** What is left when no damping makes H positive definite: planes fitted to the weights alone, and a report that says so. */
+async function quantizeWithoutData(linear: LinearInput, options: DaqOptions, reason: string): Promise<QuantizedLinear> {
+  const bits = Math.floor(typeof options.bits === "number" ? options.bits : options.bits.average);
+  const alone: DaqSettings = { ...profiles.official, dor: false, compensation: "none" };
+  const quantized = await quantizeLinear(linear, { ...options, bits, orders: undefined }, alone, false);
+  return {
+    ...quantized,
+    report: { ...quantized.report, fallback: "planes fitted without data", fallbackReason: reason },
   };
 }
 

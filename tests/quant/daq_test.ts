@@ -219,3 +219,13 @@ Deno.test("wrong options and inputs are refused", async () => {
   const orders = { other: [2, 2, 2] };
   await assertRejects(() => run({ orders }), RangeError, "block orders are missing");
 });
+
+Deno.test("daq: a second moment that no damping mends gives planes fitted without data, and the report says so", async () => {
+  const W = matrix(4, 8, Float32Array.from({ length: 32 }, (_, i) => Math.sin(i)));
+  const H = matrix64(8, 8);
+  for (let j = 0; j < 8; j++) H.data[j * 8 + j] = j === 3 ? -1e9 : 1;
+  const q = await daq({ bits: 2, group: 4 }).quantize({ name: "layer", W, H });
+  assertEquals(q.report.fallback, "planes fitted without data");
+  const alone = daq({ bits: 2, group: 4, profile: "official", dor: false, compensation: "none" });
+  assertEquals(q.tensors, (await alone.quantize({ name: "layer", W })).tensors);
+});

@@ -1,7 +1,7 @@
 /** Made-up layers of any size: correlated inputs with a few loud channels, heavy-tailed weights. */
-import type { Kernels } from "../lib/tensor/kernels.ts";
-import { type Matrix, matrix, type Matrix64, matrix64 } from "../lib/tensor/matrix.ts";
-import { rng } from "../lib/tensor/rng.ts";
+import type { Kernels } from "../../lib/tensor/kernels.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../../lib/tensor/matrix.ts";
+import { rng } from "../../lib/tensor/rng.ts";
 
 /** 2 XᵀX `[n, n]` of 2 n tokens whose channels share a low-rank part. */
 export async function secondMoment(n: number, kernels: Kernels): Promise<Matrix64> {
