@@ -23,7 +23,7 @@ export interface ElboTask {
 export type Task = ChoiceTask | ElboTask;
 
 const folder = new URL("../../data/nanoworld/", import.meta.url);
-const version = "2";
+const version = "1";
 
 type ChoiceId =
   | "nano_mmlu"

@@ -2,7 +2,7 @@
 
 import { rng } from "../tensor/rng.ts";
 import { type ClosedFamily, type Draft, fillIn, template } from "./draft.ts";
-import { corners, frequent } from "./rivals.ts";
+import { frequent } from "./rivals.ts";
 import { id, WORDS } from "./vocabulary.ts";
 import type { ClassName } from "./vocabulary.ts";
 
@@ -56,7 +56,7 @@ export function people(seed: number, entities: number): ClosedFamily[] {
   const fact: ClosedFamily = {
     kind: "closed",
     name: "fact",
-    weight: 5,
+    weight: 4,
     tokens: [6, 8],
     keys: entities * 4,
     phrasings: 3,
@@ -87,7 +87,7 @@ export function people(seed: number, entities: number): ClosedFamily[] {
   const profile: ClosedFamily = {
     kind: "closed",
     name: "profile",
-    weight: 6,
+    weight: 5,
     tokens: [8, 8],
     keys: entities,
     phrasings: 2,
@@ -148,13 +148,13 @@ function tableFamily(
   };
 }
 
-/** What two of 48 elements make: 48 x 48 cells, the order of the two matters. */
+/** What two of 32 elements make: 32 x 32 cells, the order of the two matters. */
 export function combination(seed: number): ClosedFamily {
   const templates = ["<0> with <1> makes <answer> .", "mix <0> into <1> for <answer> ."];
   return tableFamily({
     seed,
     name: "combination",
-    weight: 3,
+    weight: 2.5,
     row: "element",
     column: "element",
     value: "element",
@@ -162,7 +162,7 @@ export function combination(seed: number): ClosedFamily {
   });
 }
 
-/** Which of 16 tools serves a goal: 48 verbs x 64 things. */
+/** Which of 16 tools serves a goal: 32 verbs x 32 things. */
 export function goal(seed: number): ClosedFamily {
   const templates = [
     "to <0> the <1> use <answer> .",
@@ -170,10 +170,10 @@ export function goal(seed: number): ClosedFamily {
     "<0> the <1> with <answer> .",
     "who must <0> the <1> takes <answer> .",
   ];
-  return tableFamily({ seed, name: "goal", weight: 3, row: "verb", column: "thing", value: "tool", templates });
+  return tableFamily({ seed, name: "goal", weight: 2, row: "verb", column: "thing", value: "tool", templates });
 }
 
-/** What follows when somebody does something to a thing: 24 actions x 64 things, an effect and a manner each; who does it does not matter. */
+/** What follows when somebody does something to a thing: 16 actions x 32 things, an effect and a manner each; who does it does not matter. */
 export function story(seed: number): ClosedFamily {
   const { first, action, thing, effect, manner } = WORDS;
   const cells = action.size * thing.size;
@@ -183,7 +183,7 @@ export function story(seed: number): ClosedFamily {
   return {
     kind: "closed",
     name: "story",
-    weight: 2,
+    weight: 1.6,
     tokens: [9, 9],
     keys: cells,
     phrasings: 2 * first.size,
@@ -201,18 +201,16 @@ export function story(seed: number): ClosedFamily {
       draft.put(stop);
     },
     rivals(draft, random, count) {
-      // The effect, the manner, or both of another rule about this action or this thing: near to the right ending, and as frequent.
+      // Endings of the same action on other things and of other actions on the same thing: as frequent as the right one, and near to it.
       const row = Math.floor(draft.key / thing.size);
       const column = draft.key % thing.size;
-      let other: number;
-      do {
+      return Array.from({ length: count }, () => {
         const sameAction = random.int(2) === 0;
-        other = sameAction ? row * thing.size + random.int(thing.size) : random.int(action.size) * thing.size + column;
-      } while (effects[other] === effects[draft.key] || manners[other] === manners[draft.key]);
-      return corners(random, count, (first, second) => [
-        effect.base + effects[first ? other : draft.key],
-        manner.base + manners[second ? other : draft.key],
-      ]);
+        const cell = sameAction
+          ? row * thing.size + (column + 1 + random.int(thing.size - 1)) % thing.size
+          : (row + 1 + random.int(action.size - 1)) % action.size * thing.size + column;
+        return [effect.base + effects[cell], manner.base + manners[cell]];
+      });
     },
   };
 }
@@ -220,7 +218,7 @@ export function story(seed: number): ClosedFamily {
 /** The least distance in rank of two things that are compared. */
 const LEAST_GAP = 8;
 
-/** Which of two things is heavier: a random order of 256 things, each an adjective and a noun. */
+/** Which of two things is heavier: a random order of 128 things, each an adjective and a noun. */
 export function order(seed: number): ClosedFamily {
   const { adjective, thing } = WORDS;
   const count = adjective.size * thing.size;
