@@ -5,7 +5,7 @@ import { Graph, type Value } from "./graph.ts";
 import { add, div, gather, logSoftmax, matmul, min, mul, pick, reduceSum, reshape, rmsNorm, sqrt, sub } from "./ops.ts";
 import { ropeTables } from "./block.ts";
 
-/** A trainable tensor: its place in the model, its shape, and whether it is a linear of a block: those take Muon with weight decay, the rest AdamW. */
+/** A trainable tensor: its place in the model, its shape, and whether it is a linear of a block: those take Muon with weight decay, the rest Adam. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
@@ -28,7 +28,7 @@ export function parametersOf(a: Architecture): Parameter[] {
 }
 
 export interface Optimiser {
-  /** AdamW, for embeddings, head and norms. */
+  /** Adam, for embeddings, head and norms. */
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -79,7 +79,7 @@ export function trainingGraph(a: Architecture, batch: number, time: number, opti
   return g.encode();
 }
 
-/** Names and shapes of all tensors that training carries on: the parameters, first moments `m.P`, and second moments `v.P` where AdamW needs them. */
+/** Names and shapes of all tensors that training carries on: the parameters, first moments `m.P`, and second moments `v.P` where Adam needs them. */
 export function stateOf(a: Architecture): { readonly name: string; readonly shape: readonly number[] }[] {
   return parametersOf(a).flatMap(({ name, shape, muon }) =>
     [name, `m.${name}`, ...(muon ? [] : [`v.${name}`])].map((key) => ({ name: key, shape }))
@@ -93,7 +93,7 @@ function toward(g: Graph, x: Value, target: Value, weight: number): Value {
 
 /**
  * The nearest semi-orthogonal matrix of M, roughly (singular values 0.7 to 1.2): five Newton-Schulz steps X ← a X + (b A + c A²) X, A = X Xᵀ, from
- * M / ‖M‖_F. The step of Muon (K. Jordan et al. 2024); scaled by 0.2 sqrt(max(rows, cols)) its entries are as large as AdamW's (arXiv 2502.16982).
+ * M / ‖M‖_F. The step of Muon (K. Jordan et al. 2024); scaled by 0.2 sqrt(max(rows, cols)) its entries are as large as those of Adam (arXiv 2502.16982).
  */
 function orthogonalise(g: Graph, M: Value): Value {
   const tall = (M.shape[0] as number) > (M.shape[1] as number);
