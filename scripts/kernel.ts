@@ -81,7 +81,9 @@ if (import.meta.main) {
     : `${prefix}/share/jupyter`;
   const folder = await installKernel(dataDir);
   console.error(`Installed the Jupyter kernel "${displayName}" in ${folder}`);
-  console.error(`Choose it in JupyterLab or VS Code; ${Deno.cwd()} has to stay where it is, or run this again.`);
+  console.error(
+    `Choose it in JupyterLab or VS Code; ${Deno.cwd()} has to stay where it is; after a move, run this again.`,
+  );
   if (prefix !== undefined) console.error(`Jupyter finds it with JUPYTER_PATH=${dataDir}`);
   console.log(JSON.stringify({ kernel: kernelName, folder }));
 }

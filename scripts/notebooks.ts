@@ -43,7 +43,8 @@ if (!await jupyterWorks()) {
   );
 }
 
-const temporary = await Deno.makeTempDir({ prefix: "quant-dllm-notebooks-" });
+await Deno.mkdir("results", { recursive: true });
+const temporary = await Deno.realPath(await Deno.makeTempDir({ dir: "results", prefix: "notebooks-" }));
 const executed: { notebook: string; seconds: number }[] = [];
 let problem: string | undefined;
 try {

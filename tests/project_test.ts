@@ -5,10 +5,10 @@ import { mainTable } from "../scripts/tables.ts";
 
 Deno.test("README: its table is the rendering of data/results/rows.jsonl", async () => {
   const rows = decodeRows(await Deno.readTextFile("data/results/rows.jsonl"), "data/results/rows.jsonl");
-  const readme = (await Deno.readTextFile("README.md")).replaceAll(/\s+\|/g, " |").replaceAll(/-{3,}/g, "---");
-  for (const line of mainTable(rows).toMarkdown().split("\n")) {
-    assertStringIncludes(readme, line.replaceAll(/\s+\|/g, " |").replaceAll(/-{3,}/g, "---"));
-  }
+  // The formatter pads the cells of tables.
+  const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-{3,}/g, "---");
+  const readme = plain(await Deno.readTextFile("README.md"));
+  for (const line of mainTable(rows).toMarkdown().split("\n")) assertStringIncludes(readme, plain(line));
 });
 
 Deno.test("tasks: none runs with all permissions", async () => {
