@@ -135,11 +135,13 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   }
 
   await Deno.mkdir(`${out}/figures`, { recursive: true });
-  for (const [name, figure] of Object.entries(figures)) {
-    await Deno.writeTextFile(`${out}/figures/${name}.svg`, figure.toSvg());
-    const { width = 900, height = 500 } = figure.layout;
-    await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height, patience: 100 });
-  }
+  await Promise.all(
+    Object.entries(figures).map(async ([name, figure]) => {
+      await Deno.writeTextFile(`${out}/figures/${name}.svg`, figure.toSvg());
+      const { width = 900, height = 500 } = figure.layout;
+      await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height, patience: 100 });
+    }),
+  );
   const plotly = { script: await Deno.readTextFile(new URL(import.meta.resolve("plotly.js-dist"))) };
   await Deno.writeTextFile(`${out}/report.html`, page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
   const text = markdown.join("\n\n").replaceAll(/\]\((\w+)\.svg\)/g, "](figures/$1.svg)");

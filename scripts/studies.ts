@@ -16,6 +16,8 @@ export interface Scale {
   readonly elboWindows: number;
   readonly calibrationWindows: number;
   readonly calibrationSizes: readonly number[];
+  /** Whether to include ABMP gated by measured losses, which fits every block several times. */
+  readonly gated: boolean;
 }
 
 export const full: Scale = {
@@ -25,6 +27,7 @@ export const full: Scale = {
   elboWindows: 128,
   calibrationWindows: 128,
   calibrationSizes: [16, 64, 128, 256],
+  gated: true,
 };
 
 export const quick: Scale = {
@@ -34,6 +37,7 @@ export const quick: Scale = {
   elboWindows: 32,
   calibrationWindows: 64,
   calibrationSizes: [16, 64],
+  gated: false,
 };
 
 export interface Study {
@@ -99,8 +103,12 @@ export function studies(
         ...[0, 0.05, 0.1, 0.15].map((ratio) =>
           arm(`${Math.trunc(100 * ratio)} %`, quant("official", { bits: pooled(ratio) }), masked)
         ),
-        arm("gated", quant("official", { bits: abmp({ gate: "measured" }) }), masked),
-        arm("plus, gated", quant("plus", { bits: abmp({ gate: "measured" }) }), masked),
+        ...(scale.gated
+          ? [
+            arm("gated", quant("official", { bits: abmp({ gate: "measured" }) }), masked),
+            arm("plus, gated", quant("plus", { bits: abmp({ gate: "measured" }) }), masked),
+          ]
+          : []),
       ],
     },
     {
