@@ -16,10 +16,10 @@ export interface Section {
 }
 
 const style =
-  `body{font-family:Helvetica,Arial,sans-serif;color:#222;max-width:1160px;margin:24px auto;padding:0 16px;line-height:1.45}
+  `body{font-family:Helvetica,Arial,sans-serif;color:#222;max-width:1240px;margin:24px auto;padding:0 16px;line-height:1.45}
 table{border-collapse:collapse;margin:12px 0;font-variant-numeric:tabular-nums}caption{text-align:left;padding:4px 0;color:#5c5c5c}
-th,td{padding:4px 12px;border-bottom:1px solid #e3e3e3}thead th{border-bottom:2px solid #222}
-.figure{overflow-x:auto;margin:12px 0}.figure svg{max-width:100%;height:auto}`;
+th,td{padding:4px 8px;white-space:nowrap;border-bottom:1px solid #e3e3e3}thead th{border-bottom:2px solid #222}
+.figure,.table{overflow-x:auto;margin:12px 0}.figure svg{max-width:100%;height:auto}`;
 
 /**
  * A page of sections in the order given. Each figure stands there as a picture and is replaced by its interactive form
@@ -35,7 +35,7 @@ export function page(
   const body = sections.map(({ heading, note, figure, table }, i) =>
     (heading ? `<h2>${escapeHtml(heading)}</h2>\n` : "") +
     (note ? `<p>${escapeHtml(note)}</p>\n` : "") +
-    (table ? `${table.toHtml()}\n` : "") +
+    (table ? `<div class="table">${table.toHtml()}</div>\n` : "") +
     (figure ? `<div class="figure" id="figure-${i}">${renderSvg(figure)}</div>\n` : "")
   );
   const figures = sections.map(({ figure }, i) =>
