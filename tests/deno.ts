@@ -5,7 +5,8 @@ export async function deno(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
-  const { code, stdout, stderr } = await new Deno.Command("deno", { args: [...args], env, stdin: "null" }).output();
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args], env, stdin: "null" })
+    .output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
