@@ -24,7 +24,7 @@ Deno.test("gptq: the field's weights on layer A, all but one in a thousand at mo
     for (const bits of kernels ? [2, 3, 4] : [2]) {
       for (const { suffix, options } of variants) {
         const method = gptq({ bits, group: 128, ...options });
-        const q = await method.quantize({ name: "A", W: oracle.W, H: oracle.H, kernels });
+        const q = await method.quantize({ name: method.name, W: oracle.W, H: oracle.H, kernels });
         const off = stepsOff(q, await oracle.expected(`gptq_${bits}b${suffix}`));
         assert(off <= 0.001 * 32 * 512, `${method.name}: ${off} weights are off`);
       }

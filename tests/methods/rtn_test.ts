@@ -10,7 +10,7 @@ import { stepsOff } from "./uniform_parity.ts";
 
 for (const bits of [2, 3, 4]) {
   Deno.test(`rtn: the field's weights on layer A at ${bits} bits, every one`, async () => {
-    const q = await rtn({ bits, group: 128 }).quantize({ name: "A", W: oracle.W });
+    const q = await rtn({ bits, group: 128 }).quantize({ name: `rtn-${bits}b`, W: oracle.W });
     assertEquals(stepsOff(q, await oracle.expected(`rtn_gptq_${bits}b`)), 0);
     assertEquals(storedBits(q) / (32 * 512), bits + (16 + bits) / 128);
   });

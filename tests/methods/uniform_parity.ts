@@ -3,7 +3,7 @@ import { dequantize } from "../../lib/quant/stored.ts";
 import { readUniform } from "../../lib/quant/uniform.ts";
 import type { Matrix } from "../../lib/tensor/matrix.ts";
 
-/** How many weights differ from the expected ones by more than a quarter of a grid step: fp16 scales account for far less. */
+/** How many weights differ from the expected ones by more than a quarter of a grid step (fp16 scales account for far less); prints it. */
 export function stepsOff(q: QuantizedLinear, expected: Matrix): number {
   const { cols, group, scales, groupOf } = readUniform(q), groups = Math.ceil(cols / group);
   const W = dequantize(q);
@@ -12,5 +12,6 @@ export function stepsOff(q: QuantizedLinear, expected: Matrix): number {
     const j = k % cols, g = groupOf ? groupOf[j] : Math.floor(j / group);
     if (Math.abs(W.data[k] - expected.data[k]) > 0.25 * scales[Math.floor(k / cols) * groups + g]) off++;
   }
+  console.log(`layer A, ${q.name}: ${off} of ${W.data.length} weights off by a grid step`);
   return off;
 }
