@@ -29,8 +29,6 @@ const base = options.quick ? quick : full;
 const seedCount = options.seeds ? positiveInteger("seeds", options.seeds) : base.seeds.length;
 const out = options.out || (options.quick ? "results/quick" : "results/reproduce");
 const scale = { ...base, seeds: Array.from({ length: seedCount }, (_, i) => i + 1) };
-const plan = studies(scale);
-const all: Study[] = [plan.main, ...plan.ablations, ...(options.quick ? [] : [plan.curve])];
 
 await main(async () => {
   await Deno.mkdir(out, { recursive: true });
@@ -38,6 +36,8 @@ await main(async () => {
   const measured = await readMeasurements(store);
   await using model = await loadModel(options.model, { device: options.device as Device });
   await using kernels = fastKernels(model.engine.runtime);
+  const plan = studies(scale, model.maskId);
+  const all: Study[] = [plan.main, ...plan.ablations, ...(options.quick ? [] : [plan.curve])];
   const corpus = (count: number, seed: number) =>
     loadCorpus("data/nanoworld/calibration.jsonl", { tokenizer: model.tokenizer, count, length: 64, seed });
 

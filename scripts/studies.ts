@@ -48,13 +48,13 @@ export interface Study {
   readonly settings: readonly Arm[];
 }
 
-const maskId = 1;
-const masked: Arm["calibration"] = (corpus, seed) => simulateMasks(corpus, { maskId, seed });
-const plain: Arm["calibration"] = (corpus) => visible(corpus);
-
+/** The studies at a scale; `maskId` is that of the model. */
 export function studies(
   scale: Scale,
+  maskId: number,
 ): { readonly main: Study; readonly ablations: readonly Study[]; readonly curve: Study } {
+  const masked: Arm["calibration"] = (corpus, seed) => simulateMasks(corpus, { maskId, seed });
+  const plain: Arm["calibration"] = (corpus) => visible(corpus);
   const bound = { task: tasks.elbo, limit: scale.elboWindows };
   // The paper's ablations look at MMLU alone; two more tasks whose choices are one token (exact, one pass per item) bring the errors down.
   const oneToken = [tasks.nano_mmlu, tasks.nano_winogrande, tasks.nano_piqa];
