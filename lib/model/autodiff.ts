@@ -3,7 +3,7 @@
  * Shapes must be static. Notation: y = op(x...), `dy` the gradient of the loss with respect to y.
  */
 import type { Graph, Node, Value } from "./graph.ts";
-import { add, div, matmul, mul, reduceSum, reshape, softmax, sub, transpose } from "./ops.ts";
+import { add, div, matmul, mul, reduceSum, reshape, softmax, sqrt, sub, transpose } from "./ops.ts";
 
 type Rule = (g: Graph, node: Node, dy: Value) => (Value | undefined)[];
 
@@ -85,12 +85,17 @@ function matmulRule(g: Graph, { inputs: [A, B], attributes }: Node, dC: Value): 
   return [dA, dB];
 }
 
-/** y = x r w with r = (mean(x²) + ε)^-1/2: dx = r (w dy - x r² mean(x w dy)), dw = Σ dy x r. */
-function rmsNormRule(g: Graph, { inputs: [x, w], outputs: [, r] }: Node, dy: Value): Value[] {
-  const width = x.shape.at(-1) as number;
+/**
+ * y = x r w with r = (mean(x²) + ε)^-1/2: dx = r (w dy - x r² mean(x w dy)), dw = Σ dy x r. r is computed again, since the operator's own second output
+ * is not written on webgpu.
+ */
+function rmsNormRule(g: Graph, { inputs: [x, w], attributes }: Node, dy: Value): Value[] {
+  const perWidth = g.scalar(1 / (x.shape.at(-1) as number));
+  const square = mul(g, sumLast(g, mul(g, x, x)), perWidth);
+  const r = div(g, g.scalar(1), sqrt(g, add(g, square, g.scalar(attributes.epsilon as number))));
   const wdy = mul(g, dy, w);
   const xr = mul(g, x, r);
-  const mean = mul(g, sumLast(g, mul(g, xr, wdy)), g.scalar(1 / width));
+  const mean = mul(g, sumLast(g, mul(g, xr, wdy)), perWidth);
   const dx = mul(g, r, sub(g, wdy, mul(g, xr, mean)));
   return [dx, mul(g, dy, xr)];
 }

@@ -64,8 +64,7 @@ export function pick(g: Graph, x: Value, index: Value): Value {
 
 /** RMSNorm over the last axis: x / sqrt(mean(x²) + epsilon) · weight. */
 export function rmsNorm(g: Graph, x: Value, weight: Value, epsilon: number): Value {
-  const inverse = x.shape.map((d, i) => i === x.shape.length - 1 ? 1 : d);
-  return g.append("SimplifiedLayerNormalization", [x, weight], [x, { shape: inverse }], { axis: -1, epsilon })[0];
+  return g.append("SimplifiedLayerNormalization", [x, weight], [x], { axis: -1, epsilon })[0];
 }
 
 /**

@@ -18,7 +18,7 @@ const exists = (path: string): boolean => {
   }
 };
 
-Deno.test("the oracle's logits on webgpu, with software Vulkan", async () => {
+Deno.test("the oracle's logits and the gradients of training on webgpu, with software Vulkan", async () => {
   if (!exists(ICD) || !loaders.some(exists)) {
     console.log("SKIPPED webgpu: install chromium and libvulkan1");
     return;
@@ -27,12 +27,13 @@ Deno.test("the oracle's logits on webgpu, with software Vulkan", async () => {
   const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
   const { code, stdout, stderr } = await deno(["run", "--no-check", ...permissions, script], { VK_ICD_FILENAMES: ICD });
   assertEquals(code, 0, stderr);
-  const { device, error } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  const { device, error, gradientError } = JSON.parse(stdout.trim().split("\n").at(-1)!);
   console.log(
     `llada-tiny on webgpu: logits within ${error.toExponential(1)} of the oracle, tolerance ${LOGITS_WEBGPU}`,
   );
   assertEquals(device, "webgpu");
   assert(error <= LOGITS_WEBGPU);
+  assert(gradientError < 1e-4, `gradients differ from those on the cpu by ${gradientError} of their norm`);
 });
 
 Deno.test("webgpu without a driver is an error that says what to install", async () => {
