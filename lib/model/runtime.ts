@@ -99,12 +99,18 @@ class OnnxRuntime implements Runtime {
 
   constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {}
 
-  async session(model: Uint8Array): Promise<Session> {
+  session(model: Uint8Array): Promise<Session> {
+    return this.#open(model, true);
+  }
+
+  /** Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. */
+  async #open(model: Uint8Array, spinning: boolean): Promise<Session> {
     const session = new OnnxSession(
       await ort.InferenceSession.create(model, {
         executionProviders: this.device === "cpu" ? ["cpu"] : [this.device, "cpu"],
         intraOpNumThreads: this.threads,
         logSeverityLevel: 3,
+        extra: { session: { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
       }),
       () => this.#sessions.delete(session),
     );
@@ -138,7 +144,7 @@ class OnnxRuntime implements Runtime {
       const a = g.input("A", type, transA ? ["k", "m"] : ["m", "k"]);
       const b = g.input("B", type, transB ? ["n", "k"] : ["k", "n"]);
       g.output("C", matmul(g, a, b, { transA, transB }));
-      this.#products.set(key, session = this.session(g.encode()));
+      this.#products.set(key, session = this.#open(g.encode(), false));
     }
     const feed = ({ shape, data }: Matrix | Matrix64): Feed => ({ dims: shape, data });
     await (await session).run({ A: feed(A), B: feed(B) }, { C: feed(C) });
