@@ -1,5 +1,6 @@
 /** Files for the format floor: a `ByteSource` over a path, and writing that never leaves half a file. */
 import type { ByteSource } from "../format/byte_source.ts";
+import { parseStrictJson } from "../format/json.ts";
 
 /**
  * A `ByteSource` over a file. The file is opened for each read, so there is nothing to close and reads may run at the
@@ -9,22 +10,44 @@ import type { ByteSource } from "../format/byte_source.ts";
 export async function fileSource(path: string): Promise<ByteSource> {
   const { size, isFile } = await Deno.stat(path);
   if (!isFile) throw new TypeError(`Cannot read ${JSON.stringify(path)}: it is not a regular file`);
+  const readInto = async (offset: number, into: Uint8Array): Promise<number> => {
+    using file = await Deno.open(path);
+    await file.seek(offset, Deno.SeekMode.Start);
+    let at = 0;
+    while (at < into.length) {
+      const count = await file.read(into.subarray(at));
+      if (count === null) break;
+      at += count;
+    }
+    return at;
+  };
   return {
     name: path,
     size,
+    readInto,
     async read(offset, length) {
       const bytes = new Uint8Array(Math.max(0, Math.min(length, size - offset)));
-      using file = await Deno.open(path);
-      await file.seek(offset, Deno.SeekMode.Start);
-      let at = 0;
-      while (at < bytes.length) {
-        const count = await file.read(bytes.subarray(at));
-        if (count === null) return bytes.slice(0, at);
-        at += count;
-      }
-      return bytes;
+      const count = await readInto(offset, bytes);
+      return count === bytes.length ? bytes : bytes.slice(0, count);
     },
   };
+}
+
+/** Reads a JSON object. Throws `SyntaxError` that names the file. */
+export async function readJson(path: string): Promise<Record<string, unknown>> {
+  return parseJsonObject(path, await Deno.readTextFile(path));
+}
+
+/** The JSON object in `text`, which came from `path`. Throws `SyntaxError` that names the file. */
+export function parseJsonObject(path: string, text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parseStrictJson(text);
+  } catch (error) {
+    throw new SyntaxError(`Cannot read ${path}: ${error instanceof Error ? error.message : error}`);
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new SyntaxError(`Cannot read ${path}: wanted a JSON object`);
 }
 
 /**

@@ -40,7 +40,7 @@ export function fromBfloat16(bits: number): number {
 
 /** fp16 bits to float32, exactly; same length. */
 export function halfToFloat(bits: Uint16Array): Float32Array {
-  return Float32Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
+  return new Float32Array(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
 }
 
 /** float32 to fp16 bits; same length. */
@@ -56,6 +56,21 @@ export function bfloat16ToFloat(bits: Uint16Array): Float32Array {
   const words = new Uint32Array(out.buffer);
   for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
   return out;
+}
+
+/** Widens fp16 bits that fill the second half of the bytes of `values` into `values`, exactly. */
+export function halfInPlace(values: Float32Array): void {
+  const { buffer, byteOffset, length } = values;
+  values.set(new Float16Array(buffer, byteOffset + 2 * length, length)); // the language copies the overlapping source
+}
+
+/** Widens bfloat16 bits that fill the second half of the bytes of `values` into `values`, exactly. */
+export function bfloat16InPlace(values: Float32Array): void {
+  const { buffer, byteOffset, length } = values;
+  const words = new Uint32Array(buffer, byteOffset, length);
+  const bits = new Uint16Array(buffer, byteOffset + 2 * length, length);
+  // Word i ends at byte 4i + 4 at most where bits i end, at 2 length + 2i + 2: nothing is overwritten before it is read.
+  for (let i = 0; i < length; i++) words[i] = bits[i] << 16;
 }
 
 /** float32 to bfloat16 bits; same length. */
