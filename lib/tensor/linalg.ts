@@ -27,6 +27,8 @@ export interface UpperFactor {
 const RETRIES = 6;
 /** Blocks of this size are factored by plain loops: a product through the seam pays from about here. */
 const LEAF = 64;
+/** Triangular products are cut into panels of at least this many rows or columns. */
+const PANEL = 256;
 
 /** The lower triangular L `[n, n]` with A = L Lᵀ; only the lower triangle of A is read. Throws `NumericalError` when A is not positive definite. */
 export function cholesky(A: Matrix64): Matrix64 {
@@ -94,6 +96,9 @@ export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOpti
  * Turns the block of A at [offset, offset + n)² into U with A_block⁻¹ = UᵀU, halving it until plain loops will do. With V = U⁻¹:
  *
  *   U22 from A22;   V12 = A12 U22ᵀ;   U11 from A11 - V12 V12ᵀ;   U12 = -U11 V12 U22.
+ *
+ * Each product has a triangular side, and is taken panel by panel so that most of its zeros are never multiplied. The panels go in the order in which
+ * each may overwrite what it was made from, so that A is the only large matrix.
  */
 async function factorBlock(
   A: Matrix64,
@@ -104,18 +109,38 @@ async function factorBlock(
 ): Promise<void> {
   signal?.throwIfAborted();
   if (n <= LEAF) return factorLeaf(A, offset, n);
-  const n1 = Math.ceil(n / LEAF / 2) * LEAF, n2 = n - n1, middle = offset + n1;
+  const n1 = Math.ceil(n / LEAF / 2) * LEAF, n2 = n - n1, middle = offset + n1, end = offset + n;
   await factorBlock(A, middle, n2, kernels, signal);
-  const U22 = readBlock(A, middle, middle, n2, n2);
-  const V12 = await kernels.gemm64(readBlock(A, offset, middle, n1, n2), U22, { transB: true });
-  subtractUpper(A, offset, await kernels.gemm64(V12, V12, { transB: true }));
-  await factorBlock(A, offset, n1, kernels, signal);
-  const U11 = readBlock(A, offset, offset, n1, n1);
-  const product = await kernels.gemm64(await kernels.gemm64(U11, V12), U22);
-  for (let i = 0; i < n1; i++) {
-    const at = (offset + i) * A.cols + middle;
-    for (let j = 0; j < n2; j++) A.data[at + j] = -product.data[i * n2 + j];
+  for (const [from, to] of panels(middle, end)) {
+    // Columns of V12 from those of A12 on their right: U22ᵀ is lower triangular.
+    const left = readBlock(A, offset, from, n1, end - from), U22 = readBlock(A, from, from, to - from, end - from);
+    writeBlock(A, offset, from, await kernels.gemm64(left, U22, { transB: true }));
   }
+  const V12 = readBlock(A, offset, middle, n1, n2);
+  for (const [from, to] of panels(offset, middle)) {
+    const upper = rowsOf(V12, from - offset, to - offset), lower = rowsOf(V12, from - offset, n1);
+    subtractUpper(A, from, await kernels.gemm64(upper, lower, { transB: true }));
+  }
+  await factorBlock(A, offset, n1, kernels, signal);
+  for (const [from, to] of panels(offset, middle)) {
+    const U11 = readBlock(A, from, from, to - from, middle - from);
+    writeBlock(A, from, middle, await kernels.gemm64(U11, rowsOf(V12, from - offset, n1)));
+  }
+  for (const [from, to] of panels(middle, end).reverse()) {
+    const left = readBlock(A, offset, middle, n1, to - middle),
+      U22 = readBlock(A, middle, from, to - middle, to - from);
+    const product = await kernels.gemm64(left, U22);
+    for (let k = 0; k < product.data.length; k++) product.data[k] = -product.data[k];
+    writeBlock(A, offset, from, product);
+  }
+}
+
+/** [start, end) in up to eight panels of whole leaves: narrower ones would spare little more, and products lose speed. */
+function panels(start: number, end: number): [number, number][] {
+  const size = Math.max(PANEL, Math.ceil((end - start) / PANEL / 8) * PANEL);
+  const out: [number, number][] = [];
+  for (let at = start; at < end; at += size) out.push([at, Math.min(at + size, end)]);
+  return out;
 }
 
 /** The same by plain loops: a Cholesky factor from the last column backwards is the ordinary one of the block read backwards. */
@@ -140,11 +165,21 @@ function readBlock(A: Matrix64, row: number, col: number, rows: number, cols: nu
   return out;
 }
 
+function writeBlock(A: Matrix64, row: number, col: number, block: Matrix64): void {
+  const { rows, cols } = block;
+  for (let i = 0; i < rows; i++) A.data.set(block.data.subarray(i * cols, (i + 1) * cols), (row + i) * A.cols + col);
+}
+
+/** Rows [start, end), not copied. */
+function rowsOf(A: Matrix64, start: number, end: number): Matrix64 {
+  return matrix64(end - start, A.cols, A.data.subarray(start * A.cols, end * A.cols));
+}
+
+/** Subtracts B from the rows of A that start at (offset, offset), on and above the diagonal. */
 function subtractUpper(A: Matrix64, offset: number, B: Matrix64): void {
-  const n = B.rows;
-  for (let i = 0; i < n; i++) {
+  for (let i = 0; i < B.rows; i++) {
     const at = (offset + i) * A.cols + offset;
-    for (let j = i; j < n; j++) A.data[at + j] -= B.data[i * n + j];
+    for (let j = i; j < B.cols; j++) A.data[at + j] -= B.data[i * B.cols + j];
   }
 }
 
