@@ -25,7 +25,8 @@ export { familyOf, lladaShapes } from "./model/families.ts";
 export { type FastKernels, fastKernels } from "./model/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./model/runtime.ts";
-export { loadModel, saveModel } from "./model/checkpoint.ts";
+export { loadModel } from "./model/checkpoint.ts";
+export { saveModel } from "./model/save.ts";
 
 // Quantising and measuring
 export { loadCorpus } from "./pipeline/corpus.ts";

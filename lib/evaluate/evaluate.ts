@@ -69,8 +69,8 @@ export async function evaluate(model: Model, tasks: readonly Task[], options: Ev
 export function sizeOf(model: Model): { readonly bitsPerWeight: number; readonly storedBytes: number } {
   let bits = 0;
   let weights = 0;
-  for (const { name, layer, linear } of model.linearNames()) {
-    const count = model.weight(layer, linear).data.length;
+  for (const { name, shape: [rows, cols] } of model.linearNames()) {
+    const count = rows * cols;
     const q = model.quantized.get(name);
     bits += q ? storedBits(q) : 16 * count;
     weights += count;

@@ -3,9 +3,24 @@
  * rebuild. Built on first use and shared by a model and its quantised children.
  */
 import type { Matrix } from "../tensor/matrix.ts";
-import { type Architecture, block, type BlockWeight, ropeTables, stages, weightShape } from "./block.ts";
+import {
+  type Architecture,
+  attend,
+  attentionWeights,
+  block,
+  type BlockWeight,
+  blockWeights,
+  denseParts,
+  feedForward,
+  feedForwardWeights,
+  ropeTables,
+  stages,
+  swiGlu,
+  weightShape,
+} from "./block.ts";
 import { Graph, type Value } from "./graph.ts";
-import { add, gather, matmul, mul, reshape, rmsNorm } from "./ops.ts";
+import { routing } from "./mixture.ts";
+import { matmul, mul, rmsNorm } from "./ops.ts";
 import type { Feed, Runtime, Session } from "./runtime.ts";
 
 /** The weights of one block: float32 arrays of the shapes of `weightShape`. */
@@ -18,84 +33,115 @@ export interface Hidden {
   readonly data: Float32Array;
 }
 
+/** Rows of a second moment that one product gives: bounds the memory of an update of a wide H, and lets it skip what symmetry gives. */
+const PANEL = 2048;
+
 export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
-  readonly #tables: { readonly cos: Float32Array; readonly sin: Float32Array };
+  #tables: { readonly cos: Float32Array; readonly sin: Float32Array };
 
   constructor(readonly runtime: Runtime, readonly architecture: Architecture) {
-    this.#tables = ropeTables(architecture, architecture.maxLength);
-  }
-
-  /** Rows of the embedding `[vocab, width]` at `tokens` (batch · time of them). */
-  async embed(tokens: Int32Array, batch: number, table: Float32Array): Promise<Hidden> {
-    const { vocabSize, width } = this.architecture;
-    const session = await this.#session("embed", (g) => {
-      const embedding = g.input("table", "float32", [vocabSize, width]);
-      g.output("x", gather(g, embedding, g.input("tokens", "int64", ["n"])));
-    });
-    const { x } = await session.run({
-      table: { dims: [vocabSize, width], data: table },
-      tokens: { dims: [tokens.length], data: BigInt64Array.from(tokens, BigInt) },
-    });
-    return { batch, time: tokens.length / batch, data: x.data };
+    this.#tables = ropeTables(architecture, 0);
   }
 
   /** The output of a block. */
-  async block(x: Hidden, w: BlockTensors): Promise<Hidden> {
-    const session = await this.#session("block", (g) => g.output("y", this.#block(g)));
-    const { y } = await session.run(this.#feeds(x, w));
-    return { ...x, data: y.data };
+  block(x: Hidden, w: BlockTensors): Promise<Hidden> {
+    return this.#run("block", x, w, blockWeights(this.architecture));
   }
 
-  /** The input of the linears of a stage (index into `stages`) in a block, `[batch · time, in]`. */
+  /** The attention half of a block: the states between attention and feed-forward network. */
+  attend(x: Hidden, w: BlockTensors): Promise<Hidden> {
+    return this.#run("attend", x, w, attentionWeights(this.architecture));
+  }
+
+  /** The feed-forward half of a block, of what `attend` gave. */
+  feedForward(x: Hidden, w: BlockTensors): Promise<Hidden> {
+    return this.#run("feedForward", x, w, feedForwardWeights(this.architecture));
+  }
+
+  /**
+   * The input `[batch · time, in]` of the linears of a stage (index into `stages`). x enters the block for stages 0 and 1; it is what `attend` gave for
+   * stages 2 and 3. With experts, stage 2 gives what the router sees; see `route` and `expertInput`.
+   */
   async stageInput(stage: number, x: Hidden, w: BlockTensors): Promise<Float32Array> {
-    const session = await this.#session(`input${stage}`, (g) => g.output("y", this.#block(g, stage)));
-    return (await session.run(this.#feeds(x, w, stage))).y.data;
+    return (await this.#run(`input${stage}`, x, w, inputWeights(this.architecture, stage))).data;
   }
 
-  /** Adds `scale` · XᵀX to `H` `[in, in]` in place, X the inputs of a stage's linears. With `weights` `[batch · time]`, row i of X counts weights[i] times. */
-  async addSecondMoment(
-    stage: number,
-    x: Hidden,
-    w: BlockTensors,
-    H: Matrix,
-    scale: number,
-    weights?: Float32Array,
-  ): Promise<void> {
-    const session = await this.#session(`moment${stage}${weights ? "w" : ""}`, (g) => {
-      const X = reshape(g, this.#block(g, stage), ["n", H.cols]);
-      const before = g.input("H", "float32", [H.rows, H.cols]);
-      const scaled = mul(g, X, weights ? g.input("weights", "float32", ["n", 1]) : g.input("scale", "float32", []));
-      g.output("sum", add(g, before, matmul(g, scaled, X, { transA: true })));
+  /** Routing weights `[n, experts]` of X `[n, width]`, the stage-2 inputs of a block: zero where a token does not go. */
+  async route(X: Float32Array, w: BlockTensors): Promise<Float32Array> {
+    const a = this.architecture;
+    const session = await this.#session("route", (g) => {
+      const router = g.input("router", "float32", weightShape(a, "router"));
+      g.output("R", routing(g, a, g.input("X", "float32", ["n", a.width]), router));
     });
-    const feeds: Record<string, Feed> = { ...this.#feeds(x, w, stage), H: { dims: H.shape, data: H.data } };
+    const feeds = { X: this.#matrix(X, a.width), router: { dims: weightShape(a, "router"), data: w.router } };
+    return (await session.run(feeds)).R.data;
+  }
+
+  /** The input `[n, hidden]` of the down projection of expert `e` for X `[n, width]`. */
+  async expertInput(X: Float32Array, w: BlockTensors, e: number): Promise<Float32Array> {
+    const a = this.architecture;
+    const session = await this.#session("expert", (g) => {
+      const parts = denseParts(g, (name) => g.input(name, "float32", weightShape(a, name)));
+      g.output("y", swiGlu(g, g.input("X", "float32", ["n", a.width]), parts));
+    });
+    const feeds: Record<string, Feed> = { X: this.#matrix(X, a.width) };
+    for (const name of ["gate", "up"]) feeds[name] = { dims: weightShape(a, name), data: w[`experts.${e}.${name}`] };
+    return (await session.run(feeds)).y.data;
+  }
+
+  /** Adds `scale` · XᵀX to the symmetric `H` `[in, in]` in place, X `[n, in]`. With `weights` `[n]`, row i of X counts weights[i] times. */
+  async addSecondMoment(X: Float32Array, H: Matrix, scale: number, weights?: Float32Array): Promise<void> {
+    const n = H.cols;
+    const session = await this.#session(`moment ${n}${weights ? " weighted" : ""}`, (g) => {
+      const all = g.input("X", "float32", ["n", n]);
+      const from = g.input("from", "int64", [1]), to = g.input("to", "int64", [1]);
+      const panel = g.append("Slice", [all, from, to, g.ints(1)], [{ shape: ["n", "panel"] }])[0];
+      const before = g.append("Slice", [all, g.ints(0), to, g.ints(1)], [{ shape: ["n", "to"] }])[0];
+      const factor = weights ? g.input("weights", "float32", ["n", 1]) : g.input("scale", "float32", []);
+      g.output("sum", matmul(g, mul(g, panel, factor), before, { transA: true }));
+    });
+    const feeds: Record<string, Feed> = { X: this.#matrix(X, n) };
     if (weights) feeds.weights = { dims: [weights.length, 1], data: weights.map((v) => v * scale) };
     else feeds.scale = { dims: [], data: Float32Array.of(scale) };
-    const { sum } = await session.run(feeds);
-    H.data.set(sum.data);
+    for (let start = 0; start < n; start += PANEL) {
+      const end = Math.min(start + PANEL, n);
+      const { sum } = await session.run({ ...feeds, from: index(start), to: index(end) });
+      addPanel(H, sum.data, start, end);
+    }
   }
 
-  /** Logits `[rows, vocab]` of the hidden states at flat positions `rows` (all by default). */
+  /** Logits `[rows, vocab]` of the hidden states at flat positions `rows` (all by default); the head comes in chunks of its rows. */
   async head(
     x: Hidden,
     norm: Float32Array,
-    head: Float32Array,
+    head: AsyncIterable<Float32Array> | Iterable<Float32Array>,
     rows?: Int32Array,
   ): Promise<{ shape: readonly [number, number]; data: Float32Array }> {
     const { width, vocabSize, epsilon } = this.architecture;
     const session = await this.#session("head", (g) => {
       const states = g.input("x", "float32", ["m", width]);
       const normed = rmsNorm(g, states, g.input("norm", "float32", [width]), epsilon);
-      g.output("logits", matmul(g, normed, g.input("head", "float32", [vocabSize, width]), { transB: true }));
+      g.output("logits", matmul(g, normed, g.input("head", "float32", ["rows", width]), { transB: true }));
     });
-    const states = rows ? takeRows(x.data, rows, width) : x.data;
-    const count = states.length / width;
-    const { logits } = await session.run({
-      x: { dims: [count, width], data: states },
+    const feeds = {
+      x: this.#matrix(rows ? takeRows(x.data, rows, width) : x.data, width),
       norm: { dims: [width], data: norm },
-      head: { dims: [vocabSize, width], data: head },
-    });
-    return { shape: [count, vocabSize], data: logits.data };
+    };
+    const count = feeds.x.dims[0];
+    let all: Float32Array | undefined;
+    let at = 0;
+    for await (const chunk of head) {
+      const { logits } = await session.run({ ...feeds, head: this.#matrix(chunk, width) });
+      const columns = chunk.length / width;
+      if (columns === vocabSize) return { shape: [count, vocabSize], data: logits.data };
+      all ??= new Float32Array(count * vocabSize);
+      for (let i = 0; i < count; i++) {
+        all.set(logits.data.subarray(i * columns, (i + 1) * columns), i * vocabSize + at);
+      }
+      at += columns;
+    }
+    return { shape: [count, vocabSize], data: all! };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -113,39 +159,75 @@ export class Engine implements AsyncDisposable {
     return session;
   }
 
-  #block(g: Graph, until?: number): Value {
-    const a = this.architecture;
-    const x = g.input("x", "float32", ["batch", "time", a.width]);
-    const w = Object.fromEntries(usedBy(until).map((name) => [name, g.input(name, "float32", weightShape(a, name))]));
-    const shape = ["time", a.headSize / 2];
-    const tables = until === 0 ? { cos: x, sin: x } : {
-      cos: g.input("cos", "float32", shape),
-      sin: g.input("sin", "float32", shape),
-    };
-    // On webgpu the fused attention is wrong under software Vulkan (errors of 0.02 on inputs of size 0.5), so it is not used there.
-    return block(g, a, x, w as Record<BlockWeight, Value>, tables, { until, fused: this.runtime.device !== "webgpu" });
-  }
-
-  #feeds(x: Hidden, w: BlockTensors, until?: number): Record<string, Feed> {
+  /** Runs a graph from the states x and the weights `used` (a session refuses feeds that its graph does not declare). */
+  async #run(part: string, x: Hidden, w: BlockTensors, used: readonly BlockWeight[]): Promise<Hidden> {
     const a = this.architecture;
     if (x.time > a.maxLength) {
-      throw new RangeError(`Cannot run ${x.time} tokens: max_sequence_length is ${a.maxLength}`);
+      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
     }
+    const turns = used.includes("q");
+    const session = await this.#session(part, (g) => g.output("y", this.#part(g, part, turns)));
     const feeds: Record<string, Feed> = { x: { dims: [x.batch, x.time, a.width], data: x.data } };
-    for (const name of usedBy(until)) feeds[name] = { dims: weightShape(a, name), data: w[name] };
-    if (until !== 0) {
+    for (const name of used) feeds[name] = { dims: weightShape(a, name), data: w[name] };
+    if (turns) {
       const half = a.headSize / 2;
+      if (this.#tables.cos.length < x.time * half) this.#tables = ropeTables(a, x.time);
       feeds.cos = { dims: [x.time, half], data: this.#tables.cos.subarray(0, x.time * half) };
       feeds.sin = { dims: [x.time, half], data: this.#tables.sin.subarray(0, x.time * half) };
     }
-    return feeds;
+    return { batch: x.batch, time: x.time, data: (await session.run(feeds)).y.data };
+  }
+
+  #part(g: Graph, part: string, turns: boolean): Value {
+    const a = this.architecture;
+    const x = g.input("x", "float32", ["batch", "time", a.width]);
+    const inputs = new Map<BlockWeight, Value>();
+    const parts = denseParts(g, (name) => {
+      let value = inputs.get(name);
+      if (!value) inputs.set(name, value = g.input(name, "float32", weightShape(a, name)));
+      return value;
+    });
+    const table = (name: string) => turns ? g.input(name, "float32", ["time", a.headSize / 2]) : x;
+    const rotation = { cos: table("cos"), sin: table("sin") };
+    // On webgpu the fused attention is wrong under software Vulkan (errors of 0.02 on inputs of size 0.5), so it is not used there.
+    const fused = this.runtime.device !== "webgpu";
+    const until = part.startsWith("input") ? Number(part.slice("input".length)) : undefined;
+    if (part === "block") return block(g, a, x, parts, rotation, { fused });
+    if (part === "attend" || until! < 2) return attend(g, a, x, parts, rotation, { until, fused });
+    return feedForward(g, a, x, parts, { until });
+  }
+
+  #matrix(data: Float32Array, columns: number): Feed {
+    return { dims: [data.length / columns, columns], data };
   }
 }
 
-/** The block weights that the graph up to the input of a stage reads: a session refuses feeds that its graph does not declare. */
-function usedBy(until = stages.length): readonly BlockWeight[] {
-  const norms: BlockWeight[] = until < 2 ? ["attnNorm"] : ["attnNorm", "ffNorm"];
-  return [...norms, ...stages.slice(0, until).flat()];
+/** The block weights that the graph up to the input of a stage reads. */
+function inputWeights(a: Architecture, stage: number): readonly BlockWeight[] {
+  if (stage === 1) return attentionWeights(a).filter((name) => name !== "o");
+  return stage === 0 ? ["attnNorm"] : stage === 2 ? ["ffNorm"] : ["ffNorm", ...stages(a)[2].flat()];
+}
+
+/** Adds rows start..end - 1 of a symmetric product, given up to column `end`, and their mirror image. */
+function addPanel(H: Matrix, panel: Float32Array, start: number, end: number): void {
+  const n = H.cols;
+  for (let i = start; i < end; i++) {
+    const row = (i - start) * end;
+    for (let j = 0; j < end; j++) H.data[i * n + j] += panel[row + j];
+  }
+  // The part left of the panel's own square also stands above the diagonal; by tiles, since one side runs down columns.
+  const TILE = 32;
+  for (let i0 = start; i0 < end; i0 += TILE) {
+    for (let j0 = 0; j0 < start; j0 += TILE) {
+      for (let i = i0; i < Math.min(i0 + TILE, end); i++) {
+        for (let j = j0; j < Math.min(j0 + TILE, start); j++) H.data[j * n + i] = H.data[i * n + j];
+      }
+    }
+  }
+}
+
+function index(value: number): Feed {
+  return { dims: [1], data: BigInt64Array.of(BigInt(value)) };
 }
 
 function takeRows(x: Float32Array, rows: Int32Array, width: number): Float32Array {

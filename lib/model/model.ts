@@ -1,20 +1,12 @@
 /** A model: an engine, its weights, and what is known of where they come from. Immutable; a quantised model is a new one that shares the engine. */
 import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Matrix } from "../tensor/matrix.ts";
-import { matrix } from "../tensor/matrix.ts";
-import { dequantize } from "../quant/stored.ts";
-import { type Architecture, type Linear, linears, weightShape } from "./block.ts";
-import type { BlockTensors, Engine, Hidden } from "./engine.ts";
+import { type Matrix, matrix } from "../tensor/matrix.ts";
+import { type Architecture, type Linear, linears, linearShape } from "./block.ts";
+import type { Engine, Hidden } from "./engine.ts";
 import type { Config, Family } from "./families.ts";
-
-/** All weights, float32, row-major, by their place in the model. */
-export interface Weights {
-  readonly embed: Float32Array;
-  readonly finalNorm: Float32Array;
-  readonly head: Float32Array;
-  readonly blocks: readonly BlockTensors[];
-}
+import { DenseForward, type Forward } from "./forward.ts";
+import { overlay, type Weights } from "./weights.ts";
 
 /** Text to token ids and back. */
 export interface TextTokenizer {
@@ -29,6 +21,8 @@ export interface ModelParts {
   readonly config: Config;
   readonly engine: Engine;
   readonly weights: Weights;
+  /** How it runs; from its weights by default. */
+  readonly forward?: Forward;
   readonly tokenizer?: TextTokenizer;
   /** The stored form of each quantised linear, by checkpoint tensor name. */
   readonly quantized?: ReadonlyMap<string, QuantizedLinear>;
@@ -42,6 +36,7 @@ export class Model implements Denoiser, AsyncDisposable {
   readonly config: Config;
   readonly engine: Engine;
   readonly weights: Weights;
+  readonly forward: Forward;
   readonly quantized: ReadonlyMap<string, QuantizedLinear>;
   readonly provenance: Readonly<Record<string, string | number>>;
   readonly #tokenizer?: TextTokenizer;
@@ -54,6 +49,7 @@ export class Model implements Denoiser, AsyncDisposable {
     this.config = parts.config;
     this.engine = parts.engine;
     this.weights = parts.weights;
+    this.forward = parts.forward ?? new DenseForward(parts.engine, parts.weights);
     this.quantized = parts.quantized ?? new Map();
     this.provenance = parts.provenance ?? {};
     this.#tokenizer = parts.tokenizer;
@@ -89,8 +85,8 @@ export class Model implements Denoiser, AsyncDisposable {
       throw new RangeError(`Cannot give logits of row ${outside}: there are ${tokens.length} tokens`);
     }
     let x = await this.embed(tokens, batch);
-    for (const weights of this.weights.blocks) x = await this.engine.block(x, weights);
-    return this.engine.head(x, this.weights.finalNorm, this.weights.head, rows);
+    for (let layer = 0; layer < this.architecture.layers; layer++) x = await this.forward.block(layer, x);
+    return await this.forward.head(x, this.architecture.logitShift ? shifted(rows, tokens.length, x.time) : rows);
   }
 
   /** The hidden states that enter block 0. Throws `RangeError` for tokens outside the vocabulary. */
@@ -100,44 +96,41 @@ export class Model implements Denoiser, AsyncDisposable {
     }
     const wrong = tokens.find((t) => t < 0 || t >= this.vocabSize);
     if (wrong !== undefined) throw new RangeError(`Cannot run token ${wrong}: the vocabulary has ${this.vocabSize}`);
-    return this.engine.embed(tokens, batch, this.weights.embed);
+    return this.forward.embed(tokens, batch);
   }
 
   /** The weight of a linear, `[out, in]`. */
-  weight(layer: number, linear: Linear): Matrix {
-    const [rows, cols] = weightShape(this.architecture, linear);
-    return matrix(rows, cols, this.weights.blocks[layer][linear]);
+  async weight(layer: number, linear: Linear): Promise<Matrix> {
+    const [rows, cols] = linearShape(this.architecture, linear);
+    return matrix(rows, cols, (await this.weights.block(layer))[linear]);
   }
 
-  /** Checkpoint names of the linears that are quantised, in natural order. */
-  linearNames(): { name: string; layer: number; linear: Linear }[] {
-    return this.weights.blocks.flatMap((_, layer) =>
-      linears.map((linear) => ({ name: this.family.names.block(layer, linear), layer, linear }))
+  /** Checkpoint names of the linears that are quantised, in natural order, with their shapes `[out, in]`. */
+  linearNames(): { name: string; layer: number; linear: Linear; shape: readonly [number, number] }[] {
+    const { architecture: a, family: { names } } = this;
+    const all = linears(a);
+    return Array.from({ length: a.layers }, (_, layer) => layer).flatMap((layer) =>
+      all.map((linear) => ({ name: names.block(layer, linear), layer, linear, shape: linearShape(a, linear) }))
     );
   }
 
   /** A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. */
   with(quantized: ReadonlyMap<string, QuantizedLinear>, provenance: Readonly<Record<string, string | number>>): Model {
-    const blocks = this.weights.blocks.map((tensors, layer) => {
-      const replaced: Partial<Record<Linear, Float32Array>> = {};
-      for (const linear of linears) {
-        const q = quantized.get(this.family.names.block(layer, linear));
-        if (q) replaced[linear] = dequantize(q).data;
-      }
-      return { ...tensors, ...replaced };
-    });
-    const tokenizer = this.#tokenizer;
-    return new Model({
-      ...this,
-      engine: this.engine,
-      tokenizer,
-      weights: { ...this.weights, blocks },
-      quantized,
-      provenance,
-    });
+    const weights = overlay(this.weights, quantized, this.family.names, this.architecture);
+    const { name, family, config, engine } = this;
+    return new Model({ name, family, config, engine, weights, tokenizer: this.#tokenizer, quantized, provenance });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.forward[Symbol.asyncDispose]();
     await this.#resource?.[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * The raw rows behind the logits of positions `rows`: raw row i - 1 predicts token i. Nothing predicts the first token of a sequence; like the official
+ * code of Dream, its row is the raw first one, so it must not be masked.
+ */
+function shifted(rows: Int32Array | undefined, count: number, time: number): Int32Array {
+  return (rows ?? Int32Array.from({ length: count }, (_, i) => i)).map((row) => row % time === 0 ? row : row - 1);
 }

@@ -108,6 +108,13 @@ export function repeatHeads(g: Graph, x: Value, from: number, to: number, size: 
   return keepLead(g, repeated, [batch, time, to * size]);
 }
 
+/** RMSNorm over each of the `heads` of x [batch, time, heads · size], with one weight [size] for all. Has no gradient. */
+export function headNorm(g: Graph, x: Value, weight: Value, heads: number, epsilon: number): Value {
+  const [batch, time, width] = x.shape;
+  const split = keepLead(g, x, [batch, time, heads, width as number / heads]);
+  return keepLead(g, rmsNorm(g, split, weight, epsilon), [batch, time, width]);
+}
+
 function binary(g: Graph, op: string, a: Value, b: Value): Value {
   return g.append(op, [a, b], [{ shape: broadcast(a.shape, b.shape) }])[0];
 }

@@ -1,9 +1,8 @@
 /** Forward, backward and the optimiser step of a whole model as one graph. */
-import { type Architecture, block, type BlockWeight, blockWeights, weightShape } from "./block.ts";
+import { type Architecture, block, blockWeights, denseParts, ropeTables, weightShape } from "./block.ts";
 import { gradients } from "./autodiff.ts";
 import { Graph, type Value } from "./graph.ts";
 import { add, div, gather, logSoftmax, matmul, min, mul, pick, reduceSum, reshape, rmsNorm, sqrt, sub } from "./ops.ts";
-import { ropeTables } from "./block.ts";
 
 /** A trainable tensor: its place in the model, its shape, and whether it is a linear of a block: those take Muon with weight decay, the rest Adam. */
 export interface Parameter {
@@ -15,7 +14,7 @@ export interface Parameter {
 /** The parameters of a model in a fixed order: embed, blocks, finalNorm, head. Block weights are called `${layer}.${weight}`. */
 export function parametersOf(a: Architecture): Parameter[] {
   const blocks = Array.from({ length: a.layers }, (_, layer) =>
-    blockWeights.map((w): Parameter => {
+    blockWeights(a).map((w): Parameter => {
       const shape = weightShape(a, w);
       return { name: `${layer}.${w}`, shape, muon: shape.length === 2 };
     })).flat();
@@ -127,8 +126,7 @@ function lossOf(g: Graph, a: Architecture, batch: number, time: number, paramete
   const rotation = { cos: g.constant(tables.cos, half), sin: g.constant(tables.sin, half) };
   let x = reshape(g, gather(g, parameter.get("embed")!, tokens), [batch, time, a.width]);
   for (let layer = 0; layer < a.layers; layer++) {
-    const w = Object.fromEntries(blockWeights.map((name) => [name, parameter.get(`${layer}.${name}`)!]));
-    x = block(g, a, x, w as Record<BlockWeight, Value>, rotation);
+    x = block(g, a, x, denseParts(g, (name) => parameter.get(`${layer}.${name}`)!), rotation);
   }
   const last = reshape(g, rmsNorm(g, x, parameter.get("finalNorm")!, a.epsilon), [count, a.width]);
   const logits = matmul(g, last, parameter.get("head")!, { transB: true });

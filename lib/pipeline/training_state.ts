@@ -1,10 +1,11 @@
 /** Between training and checkpoints: a config for a model of our own, its state on disk, and the model that the state stands for. */
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
-import { type BlockWeight, blockWeights } from "../model/block.ts";
-import type { BlockTensors, Engine } from "../model/engine.ts";
+import { blockWeights } from "../model/block.ts";
+import type { Engine } from "../model/engine.ts";
 import { type Config, familyOf } from "../model/families.ts";
 import { fileSource, writeFileAtomic } from "../model/file_source.ts";
 import { Model } from "../model/model.ts";
+import { HeldWeights } from "../model/weights.ts";
 import { stateOf } from "../model/training_graph.ts";
 import type { TrainingPlan, TrainingState } from "./train.ts";
 
@@ -60,10 +61,9 @@ export function lladaConfig(s: NanoShape): Config {
 export function modelFromTraining(engine: Engine, config: Config, { tensors }: TrainingState): Model {
   const get = (name: string) => tensors.get(name)!;
   const blocks = Array.from({ length: engine.architecture.layers }, (_, layer) => {
-    const entries = blockWeights.map((w): [BlockWeight, Float32Array] => [w, get(`${layer}.${w}`)]);
-    return Object.fromEntries(entries) as unknown as BlockTensors;
+    return Object.fromEntries(blockWeights(engine.architecture).map((w) => [w, get(`${layer}.${w}`)]));
   });
-  const weights = { embed: get("embed"), finalNorm: get("finalNorm"), head: get("head"), blocks };
+  const weights = new HeldWeights({ embed: get("embed"), finalNorm: get("finalNorm"), head: get("head"), blocks });
   return new Model({ name: "training", family: familyOf(config, "config"), config, engine, weights });
 }
 

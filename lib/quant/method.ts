@@ -16,7 +16,7 @@ export interface StoredTensor {
 export interface QuantizedLinear {
   readonly name: string;
   /** Which decoder reads it: a key of `formats` in `stored.ts`. */
-  readonly format: "uniform" | "binary";
+  readonly format: "uniform" | "binary" | "levels";
   /** `[out, in]` of the weight. */
   readonly shape: readonly [number, number];
   /** Small scalars the decoder needs, as they stand in `quantization_config` (bits, group, symmetric, ...). */
@@ -53,6 +53,8 @@ export interface Method {
     /** The method with its budget shared out, by name of the linear. */
     bind(scores: Readonly<Record<string, LinearScore>>): Method;
   };
+  /** Methods for the matrices outside the blocks, which stay in full precision without: see `except`. */
+  readonly outside?: { readonly embed?: Method; readonly head?: Method };
 }
 
 /** How sensitive the column blocks of a linear are. */

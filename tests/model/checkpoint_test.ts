@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { loadModel, readJson, saveModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../lib/model/checkpoint.ts";
+import { readJson } from "../../lib/model/file_source.ts";
+import { saveModel } from "../../lib/model/save.ts";
 import { fileSource, writeFileAtomic } from "../../lib/model/file_source.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import {
+  arraysOf,
   checkpointTensors,
   inFolder,
   randomTokens,
@@ -95,12 +98,12 @@ Deno.test("a full-precision model is saved in the type of its config", () =>
 Deno.test("a packed checkpoint answers bit for bit also where its float type would round", () =>
   inFolder(async (folder) => {
     await using model = await tinyModel({ config: tinyConfig({ torch_dtype: "bfloat16" }) });
-    model.weights.embed[5] = 0.1;
-    model.weights.finalNorm[2] = 1 / 3;
+    arraysOf(model).embed[5] = 0.1;
+    arraysOf(model).finalNorm[2] = 1 / 3;
     const packed = await quantize(model, rtn({ bits: 3, group: 16 }));
     await saveModel(packed, folder);
     await using loaded = await loadModel(folder, cpu);
-    assertStrictEquals(loaded.weights.embed[5], Math.fround(0.1));
+    assertStrictEquals(arraysOf(loaded).embed[5], Math.fround(0.1));
     assertEquals(await loaded.logits(tokens), await packed.logits(tokens));
     const file = await openSafetensors(await fileSource(`${folder}/model.safetensors`));
     assertEquals(file.info("model.transformer.wte.weight").dtype, "F32");

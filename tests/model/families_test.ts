@@ -32,7 +32,7 @@ Deno.test("tensor names are those of the published checkpoints", () => {
 });
 
 Deno.test("a model that is not in the table is refused", () => {
-  for (const type of ["dream", "llada2_moe", undefined, 3]) {
+  for (const type of ["llama", "llada2_moe", undefined, 3]) {
     const call = () => familyOf(tinyConfig({ model_type: type }), "folder/config.json");
     assertThrows(call, RangeError, "folder/config.json: model_type is");
   }
@@ -41,7 +41,6 @@ Deno.test("a model that is not in the table is refused", () => {
 Deno.test("every field that changes the mathematics is refused by name, with the file", () => {
   const wrong: Record<string, unknown> = {
     alibi: true,
-    weight_tying: true,
     block_type: "sequential",
     activation_type: "swiglu",
     layer_norm_type: "default",
@@ -55,7 +54,6 @@ Deno.test("every field that changes the mathematics is refused by name, with the
     scale_logits: true,
     input_emb_norm: true,
     clip_qkv: 8,
-    num_experts: 64,
     d_model: 18,
     n_kv_heads: 3,
     n_layers: 1.5,

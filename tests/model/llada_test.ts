@@ -4,7 +4,7 @@ import { distance } from "../layers.ts";
 import { BATCH, HIDDEN_CPU, LOGITS_CPU, LOGITS_TINY } from "../tolerances.ts";
 import * as oracle from "./llada_oracle.ts";
 import { referencePass } from "./reference.ts";
-import { randomTokens, tinyConfig, tinyModel } from "./tiny.ts";
+import { arraysOf, randomTokens, tinyConfig, tinyModel } from "./tiny.ts";
 
 const { batch, time, vocab } = oracle;
 const flat = (rows: readonly Float64Array[]) => rows.flatMap((row) => Array.from(row));
@@ -20,7 +20,7 @@ Deno.test("the oracle's logits and hidden states, on cpu", async () => {
 
   let x = await model.embed(tokens, batch);
   assertEquals(x.data, await oracle.expected("hidden.embed"));
-  for (const [layer, weights] of model.weights.blocks.entries()) {
+  for (const [layer, weights] of arraysOf(model).blocks.entries()) {
     x = await model.engine.block(x, weights);
     const off = distance(x.data, await oracle.expected(`hidden.block${layer}`));
     assert(off <= HIDDEN_CPU, `block ${layer} is off by ${off}`);
@@ -30,7 +30,7 @@ Deno.test("the oracle's logits and hidden states, on cpu", async () => {
 Deno.test("our float64 loops agree with the oracle", async () => {
   await using model = await loadModel(oracle.folder, { device: "cpu" });
   const tokens = await oracle.tokens();
-  const { logits, states } = referencePass(model.architecture, model.weights, tokens.subarray(0, time));
+  const { logits, states } = referencePass(model.architecture, arraysOf(model), tokens.subarray(0, time));
   assert(distance(flat(logits), (await oracle.expected("logits")).subarray(0, time * vocab)) <= LOGITS_CPU);
   for (let layer = 0; layer < 3; layer++) {
     const wanted = (await oracle.expected(`hidden.block${layer}`)).subarray(0, time * 128);
@@ -82,7 +82,7 @@ Deno.test("heads that share keys and values, and odd shapes, agree with float64 
     const tokens = randomTokens(2 * 9, 5);
     const { data } = await model.logits(tokens, { batch: 2 });
     const wanted = [tokens.subarray(0, 9), tokens.subarray(9)].flatMap((t) =>
-      flat(referencePass(model.architecture, model.weights, t).logits)
+      flat(referencePass(model.architecture, arraysOf(model), t).logits)
     );
     const off = distance(data, wanted);
     assert(off <= LOGITS_TINY, `${JSON.stringify(changes)}: off by ${off}`);
@@ -104,7 +104,7 @@ Deno.test("attention sees both directions, and positions matter", async () => {
 Deno.test("sequences and tokens out of range are refused", async () => {
   await using model = await tinyModel();
   await model.logits(randomTokens(24, 1));
-  await assertRejects(() => model.logits(randomTokens(25, 1)), RangeError, "max_sequence_length is 24");
+  await assertRejects(() => model.logits(randomTokens(25, 1)), RangeError, "longest sequence is 24");
   for (const wrong of [-1, 23]) {
     await assertRejects(() => model.logits(Int32Array.of(0, wrong, 1)), RangeError, `token ${wrong}`);
   }

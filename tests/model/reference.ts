@@ -1,4 +1,4 @@
-/** LLaDA's forward pass in float64 plain loops, written from its formulas: the second opinion on graphs, gradients and second moments. */
+/** The forward pass of every family in float64 plain loops, written from its formulas: the second opinion on graphs, gradients and second moments. */
 import type { Architecture, BlockWeight } from "../../lib/model/block.ts";
 
 type Numbers = ArrayLike<number>;
@@ -31,9 +31,20 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
   const inputs: Float64Array[][][] = [];
   for (const b of w.blocks) {
     const h = x.map((row) => rmsNorm(row, b.attnNorm, epsilon));
-    const q = h.map((row, p) => rotate(apply(b.q, row), p, a));
-    const k = h.map((row, p) => rotate(apply(b.k, row), p, a));
-    const v = h.map((row) => apply(b.v, row));
+    const project = (name: string, row: Float64Array) => {
+      const y = apply(b[name], row);
+      return a.qkvBias ? sum(y, Float64Array.from(b[`${name}Bias`])) : y;
+    };
+    const turn = (name: string, row: Float64Array, p: number) => {
+      const y = project(name, row);
+      for (let at = 0; a.qkNorm && at < y.length; at += headSize) {
+        y.set(rmsNorm(y.slice(at, at + headSize), b[`${name}Norm`], epsilon), at);
+      }
+      return rotate(y, p, a);
+    };
+    const q = h.map((row, p) => turn("q", row, p));
+    const k = h.map((row, p) => turn("k", row, p));
+    const v = h.map((row) => project("v", row));
     const mixed = x.map(() => new Float64Array(a.heads * headSize));
     for (let head = 0; head < a.heads; head++) {
       const shared = Math.floor(head * a.kvHeads / a.heads);
@@ -51,16 +62,33 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
     }
     const x1 = x.map((row, p) => sum(row, apply(b.o, mixed[p])));
     const h2 = x1.map((row) => rmsNorm(row, b.ffNorm, epsilon));
-    const active = h2.map((row) => {
-      const up = apply(b.up, row);
-      return apply(b.gate, row).map((gate, i) => gate / (1 + Math.exp(-gate)) * up[i]);
+    const network = (row: Float64Array, prefix: string) => {
+      const up = apply(b[`${prefix}up`], row);
+      return apply(b[`${prefix}gate`], row).map((gate, i) => gate / (1 + Math.exp(-gate)) * up[i]);
+    };
+    const active = a.experts ? [] : h2.map((row) => network(row, ""));
+    x = x1.map((row, p) => {
+      if (!a.experts) return sum(row, apply(b.down, active[p]));
+      let out = row;
+      for (const [e, weight] of chosenExperts(a, apply(b.router, h2[p]))) {
+        out = sum(out, apply(b[`experts.${e}.down`], network(h2[p], `experts.${e}.`)).map((y) => weight * y));
+      }
+      return out;
     });
-    x = x1.map((row, p) => sum(row, apply(b.down, active[p])));
     inputs.push([h, mixed, h2, active]);
     states.push(x);
   }
-  const logits = x.map((row) => apply(w.head, rmsNorm(row, w.finalNorm, epsilon)));
+  const raw = x.map((row) => apply(w.head, rmsNorm(row, w.finalNorm, epsilon)));
+  const logits = a.logitShift ? [raw[0], ...raw.slice(0, -1)] : raw;
   return { logits, states, inputs };
+}
+
+/** The experts of a token by falling router logit, each with its softmax weight over all experts. */
+function chosenExperts({ experts }: Architecture, logits: Float64Array): [number, number][] {
+  const p = logSoftmax(logits).map(Math.exp);
+  const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i] || i - j).slice(0, experts!.active);
+  const total = experts!.renormalise ? order.reduce((s, e) => s + p[e], 0) : 1;
+  return order.map((e) => [e, p[e] / total]);
 }
 
 /** log softmax of the numbers. */
@@ -101,4 +129,4 @@ function rotate(x: Float64Array, position: number, { headSize, ropeTheta }: Arch
   return out;
 }
 
-const sum = (a: Float64Array, b: Float64Array) => a.map((y, j) => y + b[j]);
+const sum = (a: Float64Array, b: Float64Array) => a.map((y, j) => y + b[j]) as Float64Array<ArrayBuffer>;

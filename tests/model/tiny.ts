@@ -1,11 +1,12 @@
 /** Tiny made-up LLaDA models, in memory and as checkpoint folders. */
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { type BlockWeight, blockWeights, weightShape } from "../../lib/model/block.ts";
-import { type BlockTensors, Engine } from "../../lib/model/engine.ts";
+import { blockWeights, weightShape } from "../../lib/model/block.ts";
+import { Engine } from "../../lib/model/engine.ts";
 import { type Config, familyOf } from "../../lib/model/families.ts";
 import { writeFileAtomic } from "../../lib/model/file_source.ts";
-import { Model, type TextTokenizer, type Weights } from "../../lib/model/model.ts";
+import { Model, type TextTokenizer } from "../../lib/model/model.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
+import { HeldWeights, type WeightArrays } from "../../lib/model/weights.ts";
 import { bfloat16ToFloat, floatToBfloat16, floatToHalf } from "../../lib/tensor/half.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 
@@ -33,30 +34,84 @@ export function tinyConfig(changes: Config = {}): Config {
   };
 }
 
+/** Configs of the other families with the field names of their published checkpoints, 2 blocks of width 16. */
+export const familyConfigs: Readonly<Record<string, Config>> = {
+  "LLaDA, grouped queries": tinyConfig({ n_kv_heads: 2 }),
+  "LLaDA, tied": tinyConfig({ weight_tying: true }),
+  Dream: transformersConfig({
+    model_type: "Dream",
+    architectures: ["DreamModel"],
+    max_window_layers: 28,
+    sliding_window: null,
+    use_mrope: false,
+    tie_word_embeddings: false,
+  }),
+  "Qwen2 diffusion": transformersConfig({ model_type: "a2d-qwen2", tie_word_embeddings: true }),
+  "Qwen3 diffusion": transformersConfig({
+    model_type: "a2d-qwen3",
+    head_dim: 8,
+    attention_bias: false,
+    tie_word_embeddings: true,
+    layer_types: ["full_attention", "full_attention"],
+  }),
+  "LLaDA-MoE": transformersConfig({
+    model_type: "llada",
+    architectures: ["LLaDAMoEModelLM"],
+    num_key_value_heads: 4,
+    intermediate_size: undefined,
+    dense_intermediate_size: 64,
+    expert_intermediate_size: 12,
+    num_experts: 6,
+    num_experts_per_tok: 2,
+    norm_topk_prob: null,
+    qk_layernorm: true,
+    moe_layer_freq: [1, 1],
+    router_aux_loss_coef: 0.01,
+    partial_rotary_factor: 1,
+    tie_word_embeddings: false,
+  }),
+};
+
+function transformersConfig(fields: Config): Config {
+  return {
+    hidden_size: 16,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    intermediate_size: 32,
+    vocab_size: 23,
+    max_position_embeddings: 24,
+    mask_token_id: 22,
+    hidden_act: "silu",
+    rms_norm_eps: 1e-6,
+    rope_theta: 100,
+    rope_scaling: null,
+    use_sliding_window: false,
+    torch_dtype: "bfloat16",
+    ...fields,
+  };
+}
+
 export const architectureOf = (config: Config) => familyOf(config, "config.json").architecture(config, "config.json");
 
 /** Random weights that bf16 holds exactly, large enough that every part of a block matters. */
-export function tinyWeights(config: Config, seed = 1): Weights {
+export function tinyWeights(config: Config, seed = 1): WeightArrays {
   const a = architectureOf(config);
   const draw = (name: string, shape: readonly number[]) => {
     const r = rng(seed, name);
     const norm = shape.length === 1;
     const values = Float32Array.from(
       { length: shape.reduce((x, y) => x * y) },
-      () => norm ? 1 + 0.3 * r.normal() : 1.2 * r.normal() / Math.sqrt(shape[1]),
+      () => norm ? (name.endsWith("Bias") ? 0 : 1) + 0.3 * r.normal() : 1.2 * r.normal() / Math.sqrt(shape[1]),
     );
     return bfloat16ToFloat(floatToBfloat16(values));
   };
   const blocks = Array.from({ length: a.layers }, (_, layer) => {
-    const entries = blockWeights.map((w): [BlockWeight, Float32Array] => [w, draw(`${layer}.${w}`, weightShape(a, w))]);
-    return Object.fromEntries(entries) as unknown as BlockTensors;
+    return Object.fromEntries(blockWeights(a).map((w) => [w, draw(`${layer}.${w}`, weightShape(a, w))]));
   });
-  return {
-    embed: draw("embed", [a.vocabSize, a.width]),
-    finalNorm: draw("finalNorm", [a.width]),
-    head: draw("head", [a.vocabSize, a.width]),
-    blocks,
-  };
+  const embed = draw("embed", [a.vocabSize, a.width]);
+  const head = a.tiedHead ? embed : draw("head", [a.vocabSize, a.width]);
+  return { embed, finalNorm: draw("finalNorm", [a.width]), head, blocks };
 }
 
 /** A model on cpu that frees its runtime. */
@@ -66,7 +121,8 @@ export async function tinyModel(
   const runtime = await openRuntime({ device: "cpu", threads: 1 });
   const engine = new Engine(runtime, architectureOf(config));
   const family = familyOf(config, "config.json");
-  return new Model({ name: "tiny", family, config, engine, weights: tinyWeights(config, seed), tokenizer }, runtime);
+  const weights = new HeldWeights(tinyWeights(config, seed));
+  return new Model({ name: "tiny", family, config, engine, weights, tokenizer }, runtime);
 }
 
 /** Tokens below the mask id. */
@@ -76,7 +132,7 @@ export function randomTokens(count: number, seed: number, vocab = 22): Int32Arra
 }
 
 /** `weights` under the names of the real checkpoints. */
-export function checkpointTensors(config: Config, weights: Weights, dtype: "F32" | "F16" | "BF16" = "F32") {
+export function checkpointTensors(config: Config, weights: WeightArrays, dtype: "F32" | "F16" | "BF16" = "F32") {
   const { names } = familyOf(config, "config.json");
   const a = architectureOf(config);
   const tensor = (data: Float32Array, shape: readonly number[]): TensorBytes => {
@@ -86,10 +142,10 @@ export function checkpointTensors(config: Config, weights: Weights, dtype: "F32"
   const tensors: Record<string, TensorBytes> = {
     [names.embed]: tensor(weights.embed, [a.vocabSize, a.width]),
     [names.finalNorm]: tensor(weights.finalNorm, [a.width]),
-    [names.head]: tensor(weights.head, [a.vocabSize, a.width]),
   };
+  if (!a.tiedHead) tensors[names.head] = tensor(weights.head, [a.vocabSize, a.width]);
   weights.blocks.forEach((block, layer) => {
-    for (const w of blockWeights) tensors[names.block(layer, w)] = tensor(block[w], weightShape(a, w));
+    for (const w of blockWeights(a)) tensors[names.block(layer, w)] = tensor(block[w], weightShape(a, w));
   });
   return tensors;
 }
@@ -114,8 +170,15 @@ export async function inFolder(body: (folder: string) => Promise<void>): Promise
   }
 }
 
+/** The weights of a model that holds them in memory. */
+export function arraysOf({ weights }: Model): WeightArrays {
+  if (weights instanceof HeldWeights) return weights.arrays;
+  throw new TypeError("the weights are streamed");
+}
+
 /** A copy of every weight of a model, to hold it against later. */
-export function snapshot({ weights }: Model): Float32Array[] {
+export function snapshot(model: Model): Float32Array[] {
+  const weights = arraysOf(model);
   const all = [weights.embed, weights.finalNorm, weights.head, ...weights.blocks.flatMap((b) => Object.values(b))];
   return all.map((array) => array.slice());
 }

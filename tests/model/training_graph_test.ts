@@ -7,7 +7,7 @@ import { distance } from "../layers.ts";
 import { GRADIENT_RELATIVE, LOGITS_TINY, STEP_RELATIVE } from "../tolerances.ts";
 import { eigenvalues, newtonSchulz } from "./muon.ts";
 import { logSoftmax, referencePass, type ReferenceWeights } from "./reference.ts";
-import { architectureOf, tinyConfig, tinyModel } from "./tiny.ts";
+import { architectureOf, arraysOf, tinyConfig, tinyModel } from "./tiny.ts";
 
 const config = tinyConfig({
   d_model: 8,
@@ -103,7 +103,7 @@ Deno.test("the gradient of every parameter agrees with central differences of fl
 Deno.test("training and inference, with its fused attention, give the same loss", async () => {
   await using model = await tinyModel({ config });
   const data = batchOf(2);
-  const { weights: w } = model;
+  const w = arraysOf(model);
   const tensors: Tensors = new Map([["embed", w.embed], ["finalNorm", w.finalNorm], ["head", w.head]]);
   w.blocks.forEach((b, layer) => Object.entries(b).forEach(([name, x]) => tensors.set(`${layer}.${name}`, x)));
   const { loss } = await gradientsOf(model.engine.runtime, tensors, data);

@@ -3,7 +3,8 @@ import { type Calibration, simulateMasks, visible } from "../../lib/diffusion/mc
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { stages } from "../../lib/model/block.ts";
-import { loadModel, saveModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../lib/model/checkpoint.ts";
+import { saveModel } from "../../lib/model/save.ts";
 import { sizeOf } from "../../lib/evaluate/evaluate.ts";
 import { type LinearReport, quantize, relativeErrorOf } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/quant/abmp.ts";
@@ -15,7 +16,7 @@ import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { asMatrix64, matrix, type Matrix64 } from "../../lib/tensor/matrix.ts";
 import { distance, layer, objective } from "../layers.ts";
 import { referencePass, type ReferenceWeights } from "../model/reference.ts";
-import { inFolder, randomTokens, snapshot, tinyModel } from "../model/tiny.ts";
+import { arraysOf, inFolder, randomTokens, snapshot, tinyModel } from "../model/tiny.ts";
 import { MOMENT_RELATIVE } from "../tolerances.ts";
 
 const length = 12;
@@ -68,9 +69,9 @@ Deno.test("quantising leaves the model as it was, and gives one that answers dif
     assertEquals(quantized.quantized.size, 14);
     assertEquals(quantized.provenance, { method: method.name, calibration: masked.name });
     for (const { name, layer, linear } of quantized.linearNames()) {
-      assertEquals(quantized.weight(layer, linear).data, dequantize(quantized.quantized.get(name)!).data);
+      assertEquals((await quantized.weight(layer, linear)).data, dequantize(quantized.quantized.get(name)!).data);
     }
-    assertEquals([model.quantized.size, quantized.weights.head], [0, model.weights.head]);
+    assertEquals([model.quantized.size, arraysOf(quantized).head], [0, arraysOf(model).head]);
   }
 });
 
@@ -81,11 +82,12 @@ Deno.test("each stage sees (2 / N) Σ x xᵀ of what the quantised part before i
     for (const batch of [1, 4, 32]) {
       const seen: LinearInput[] = [];
       const quantized = await quantize(model, spy(seen), { calibration, batch });
-      const blocks = model.weights.blocks.map((b) => ({ ...b }));
-      const running = { ...model.weights, blocks } as ReferenceWeights & { blocks: typeof blocks };
+      const blocks = arraysOf(model).blocks.map((b) => ({ ...b }));
+      const running = { ...arraysOf(model), blocks } as ReferenceWeights & { blocks: typeof blocks };
       let at = 0;
       for (let layer = 0; layer < blocks.length; layer++) {
-        for (const [stage, members] of stages.entries()) {
+        for (const [stage, groups] of stages(model.architecture).entries()) {
+          const members = groups.flat();
           const rows = calibration.windows.flatMap((w) =>
             referencePass(model.architecture, running, w).inputs[layer][stage]
           );
@@ -96,11 +98,11 @@ Deno.test("each stage sees (2 / N) Σ x xᵀ of what the quantised part before i
           for (const linear of members) {
             const { name, W, H } = seen[at++];
             assertEquals(name, model.family.names.block(layer, linear));
-            assertEquals(W.data, model.weights.blocks[layer][linear]);
+            assertEquals(W.data, arraysOf(model).blocks[layer][linear]);
             const off = distance(H!.data, wanted) / largest(wanted);
             assert(off <= MOMENT_RELATIVE, `${name}, batch ${batch}: H is off by ${off}`);
           }
-          for (const linear of members) blocks[layer][linear] = quantized.weights.blocks[layer][linear];
+          for (const linear of members) blocks[layer][linear] = arraysOf(quantized).blocks[layer][linear];
         }
       }
       assertEquals(at, 14);
@@ -139,7 +141,7 @@ Deno.test("progress counts every linear once, with what is stored and what is lo
   });
   assertEquals(reports.map((r) => r.name), model.linearNames().map((l) => l.name));
   for (const [i, { name, layer, linear, bitsPerWeight, relativeError, method }] of reports.entries()) {
-    const W = model.weight(layer, linear), Q = quantized.weight(layer, linear);
+    const W = await model.weight(layer, linear), Q = await quantized.weight(layer, linear);
     assertEquals(method, "spy");
     assertEquals(bitsPerWeight, storedBits(quantized.quantized.get(name)!) / W.data.length);
     const H = asMatrix64(seen[i].H!);
@@ -276,7 +278,7 @@ Deno.test("a budget for the whole model: scored at full precision, bound once, s
   const names = model.linearNames().map((l) => l.name);
   assertEquals([scored.map((l) => l.name), seen.map((l) => l.name)], [names, names]);
   assertEquals(bound, [Object.fromEntries(names.map((name, i) => [name, { scores: [i + 1], sizes: [1] }]))]);
-  const plain = masked.windows.flatMap((w) => referencePass(model.architecture, model.weights, w).inputs[1][3]);
+  const plain = masked.windows.flatMap((w) => referencePass(model.architecture, arraysOf(model), w).inputs[1][3]);
   const wanted = plainMoment(plain, plain.map(() => 1), masked.windows.length);
   assert(distance(scored[13].H!.data, wanted) <= MOMENT_RELATIVE * largest(wanted), "scored on quantised inputs");
   assert(distance((seen[13].H as unknown as Matrix64).data, wanted) > 1e-2 * largest(wanted));
@@ -304,5 +306,5 @@ Deno.test("missing data and windows that do not fit are refused", async () => {
     await assertRejects(() => quantize(model, method, { calibration }), RangeError, "weights");
   }
   const long = visible({ windows: [randomTokens(25, 1)] });
-  await assertRejects(() => quantize(model, method, { calibration: long }), RangeError, "max_sequence_length");
+  await assertRejects(() => quantize(model, method, { calibration: long }), RangeError, "longest sequence");
 });

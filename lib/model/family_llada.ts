@@ -1,0 +1,140 @@
+/** LLaDA-8B (Base, Instruct), LLaDA-1.5 and iLLaDA; and LLaDA-MoE, which shares their model type but not their block. */
+import type { BlockWeight } from "./block.ts";
+import { checkFields, type Config, integer, number, shown, tokenId } from "./config.ts";
+import type { Family } from "./families.ts";
+import { attentionShape, transformersNames } from "./family_qwen.ts";
+
+/** Name trap: `ff_proj` is the gate, a block's `ff_out` is down, the top `ff_out` is the head. */
+const weights: Record<BlockWeight, string> = {
+  attnNorm: "attn_norm",
+  q: "q_proj",
+  k: "k_proj",
+  v: "v_proj",
+  o: "attn_out",
+  ffNorm: "ff_norm",
+  gate: "ff_proj",
+  up: "up_proj",
+  down: "ff_out",
+};
+
+const fields = {
+  read: [
+    ...["d_model", "n_layers", "n_heads", "n_kv_heads", "multi_query_attention", "mlp_hidden_size", "mlp_ratio"],
+    ...["vocab_size", "embedding_size", "max_sequence_length", "rms_norm_eps", "rope_theta", "weight_tying"],
+  ],
+  required: {
+    block_type: "llama",
+    activation_type: "silu",
+    layer_norm_type: "rms",
+    layer_norm_with_affine: true,
+    block_group_size: 1,
+    rope: true,
+    alibi: false,
+    include_bias: false,
+    include_qkv_bias: false,
+    bias_for_layer_norm: false,
+    attention_layer_norm: false,
+    scale_logits: false,
+    input_emb_norm: false,
+    clip_qkv: null,
+  },
+  ignored: [
+    ...["alibi_bias_max", "attention_layer_norm_with_affine", "embedding_dropout", "residual_dropout"],
+    ...["flash_attention", "init_cutoff_factor", "init_device", "init_fn", "init_std", "precision"],
+    ...["rope_full_precision", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads"],
+  ],
+} satisfies Parameters<typeof checkFields>[1];
+
+export const llada: Family = {
+  modelType: "llada",
+  matches: (config) => config.model_type === "llada" && !isMixture(config),
+  architecture(config, file) {
+    checkFields(config, fields, file);
+    const width = integer(config, "d_model", file);
+    const heads = integer(config, "n_heads", file);
+    const kvHeads = config.multi_query_attention === true
+      ? 1
+      : config.n_kv_heads == null
+      ? heads
+      : integer(config, "n_kv_heads", file);
+    if (width % (2 * heads) !== 0 || heads % kvHeads !== 0) {
+      throw new RangeError(
+        `Cannot load ${file}: d_model ${width}, n_heads ${heads}, n_kv_heads ${kvHeads} do not divide into heads of even size`,
+      );
+    }
+    const vocabSize = integer(config, config.embedding_size == null ? "vocab_size" : "embedding_size", file);
+    return {
+      layers: integer(config, "n_layers", file),
+      width,
+      heads,
+      kvHeads,
+      headSize: width / heads,
+      hidden: config.mlp_hidden_size == null
+        ? integer(config, "mlp_ratio", file) * width
+        : integer(config, "mlp_hidden_size", file),
+      vocabSize,
+      maxLength: integer(config, "max_sequence_length", file),
+      epsilon: number(config, "rms_norm_eps", file),
+      ropeTheta: number(config, "rope_theta", file),
+      maskId: tokenId(config, "mask_token_id", vocabSize, file),
+      ...(config.weight_tying === true ? { tiedHead: true } : {}),
+    };
+  },
+  names: {
+    embed: "model.transformer.wte.weight",
+    finalNorm: "model.transformer.ln_f.weight",
+    head: "model.transformer.ff_out.weight",
+    block: (layer, weight) => `model.transformer.blocks.${layer}.${weights[weight]}.weight`,
+  },
+};
+
+const isMixture = (config: Config): boolean => config.num_experts != null;
+
+const mixtureFields = {
+  read: [
+    ...["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "num_experts"],
+    ...["num_experts_per_tok", "expert_intermediate_size", "norm_topk_prob", "vocab_size", "max_position_embeddings"],
+    ...["rms_norm_eps", "rope_theta", "qk_layernorm", "moe_layer_freq", "tie_word_embeddings"],
+  ],
+  required: {
+    hidden_act: "silu",
+    attention_bias: false,
+    clip_qkv: null,
+    rope_scaling: null,
+    partial_rotary_factor: 1,
+    shared_expert_intermediate_size: null,
+    moe_router_enable_expert_bias: false,
+    moe_router_score_function: "softmax",
+    routed_scaling_factor: 1,
+    router_num_group: null,
+    router_topk_group: null,
+  },
+  ignored: ["dense_intermediate_size", "output_router_logits", "router_aux_loss_coef"],
+} satisfies Parameters<typeof checkFields>[1];
+
+/** Full softmax over all experts; the weights of the chosen ones are not renormalised. */
+export const lladaMoe: Family = {
+  modelType: "llada with num_experts",
+  matches: (config) => config.model_type === "llada" && isMixture(config),
+  architecture(config, file) {
+    checkFields(config, mixtureFields, file);
+    const dense = config.moe_layer_freq;
+    if (dense != null && dense !== 1 && !(Array.isArray(dense) && dense.every((f) => f === 1))) {
+      throw new RangeError(
+        `Cannot load ${file}: moe_layer_freq is ${shown(dense)}, this kit computes experts everywhere`,
+      );
+    }
+    const count = integer(config, "num_experts", file);
+    const active = integer(config, "num_experts_per_tok", file);
+    if (active > count) {
+      throw new RangeError(`Cannot load ${file}: num_experts_per_tok is ${active}, num_experts only ${count}`);
+    }
+    return {
+      ...attentionShape(config, file),
+      hidden: integer(config, "expert_intermediate_size", file),
+      ...(config.qk_layernorm === true ? { qkNorm: true } : {}),
+      experts: { count, active, renormalise: config.norm_topk_prob === true },
+    };
+  },
+  names: transformersNames,
+};

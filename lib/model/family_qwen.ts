@@ -1,0 +1,132 @@
+/** Checkpoints with the tensor names of transformers: Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
+import type { Architecture, BlockWeight } from "./block.ts";
+import { checkFields, type Config, integer, number, shown, tokenId } from "./config.ts";
+import type { Family, Names } from "./families.ts";
+
+const weights: Record<BlockWeight, string> = {
+  attnNorm: "input_layernorm.weight",
+  q: "self_attn.q_proj.weight",
+  k: "self_attn.k_proj.weight",
+  v: "self_attn.v_proj.weight",
+  o: "self_attn.o_proj.weight",
+  qBias: "self_attn.q_proj.bias",
+  kBias: "self_attn.k_proj.bias",
+  vBias: "self_attn.v_proj.bias",
+  qNorm: "self_attn.q_norm.weight",
+  kNorm: "self_attn.k_norm.weight",
+  ffNorm: "post_attention_layernorm.weight",
+  gate: "mlp.gate_proj.weight",
+  up: "mlp.up_proj.weight",
+  down: "mlp.down_proj.weight",
+  router: "mlp.gate.weight",
+};
+
+export const transformersNames: Names = {
+  embed: "model.embed_tokens.weight",
+  finalNorm: "model.norm.weight",
+  head: "lm_head.weight",
+  block(layer, weight) {
+    const expert = /^(experts\.\d+)\.(gate|up|down)$/.exec(weight);
+    const rest = expert ? `mlp.${expert[1]}.${expert[2]}_proj.weight` : weights[weight];
+    return `model.layers.${layer}.${rest}`;
+  },
+};
+
+const read = [
+  ...["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"],
+  ...["intermediate_size", "vocab_size", "max_position_embeddings", "rms_norm_eps", "rope_theta"],
+  ...["rope_parameters", "tie_word_embeddings", "layer_types"],
+];
+
+const required = {
+  hidden_act: "silu",
+  rope_scaling: null,
+  use_sliding_window: false,
+  use_mrope: false,
+  is_causal: false,
+  mlp_bias: false,
+  partial_rotary_factor: 1,
+};
+
+const ignored = ["max_window_layers", "sliding_window", "mrope_section", "rope_theta"];
+
+/** What the families with transformers' field names share: sizes of attention and vocabulary. */
+export function attentionShape(config: Config, file: string): Omit<Architecture, "hidden"> {
+  const width = integer(config, "hidden_size", file);
+  const heads = integer(config, "num_attention_heads", file);
+  const kvHeads = config.num_key_value_heads == null ? heads : integer(config, "num_key_value_heads", file);
+  const headSize = config.head_dim == null ? width / heads : integer(config, "head_dim", file);
+  if (headSize % 2 !== 0 || heads % kvHeads !== 0) {
+    throw new RangeError(
+      `Cannot load ${file}: hidden_size ${width}, num_attention_heads ${heads}, num_key_value_heads ${kvHeads}, ` +
+        `head size ${headSize} do not divide into heads of even size`,
+    );
+  }
+  const vocabSize = integer(config, "vocab_size", file);
+  return {
+    layers: integer(config, "num_hidden_layers", file),
+    width,
+    heads,
+    kvHeads,
+    headSize,
+    vocabSize,
+    maxLength: integer(config, "max_position_embeddings", file),
+    epsilon: number(config, "rms_norm_eps", file),
+    ropeTheta: ropeTheta(config, file),
+    maskId: tokenId(config, "mask_token_id", vocabSize, file),
+    ...(config.tie_word_embeddings === true ? { tiedHead: true } : {}),
+  };
+}
+
+/** rope_theta, which newer files keep in rope_parameters beside a rope_type that must be the plain one. */
+function ropeTheta(config: Config, file: string): number {
+  const inner = config.rope_parameters;
+  if (inner == null) return number(config, "rope_theta", file);
+  const { rope_type = "default", ...rest } = inner as Record<string, unknown>;
+  if (rope_type !== "default") {
+    throw new RangeError(
+      `Cannot load ${file}: rope_parameters.rope_type is ${shown(rope_type)}, this kit computes "default"`,
+    );
+  }
+  checkFields(rest, { read: ["rope_theta"], required: { partial_rotary_factor: 1 }, ignored: [] }, file);
+  return number(rest, "rope_theta", file);
+}
+
+function plainAttention(config: Config, file: string): void {
+  const types = config.layer_types;
+  if (types == null || (Array.isArray(types) && types.every((type) => type === "full_attention"))) return;
+  throw new RangeError(`Cannot load ${file}: layer_types is ${shown(types)}, this kit computes full attention in all`);
+}
+
+function family(
+  modelTypes: readonly string[],
+  traits: Partial<Architecture>,
+  more: { readonly required: Config; readonly ignored?: readonly string[] },
+): Family {
+  return {
+    modelType: modelTypes.join(", "),
+    matches: (config) => modelTypes.includes(String(config.model_type)),
+    architecture(config, file) {
+      const fields = {
+        read,
+        required: { ...required, ...more.required },
+        ignored: [...ignored, ...more.ignored ?? []],
+      };
+      checkFields(config, fields, file);
+      plainAttention(config, file);
+      return { ...attentionShape(config, file), hidden: integer(config, "intermediate_size", file), ...traits };
+    },
+    names: transformersNames,
+  };
+}
+
+/** Dream-7B, DiffuCoder, Dream-Coder. The raw logits at position i predict token i + 1. */
+export const dream: Family = family(["Dream", "dream"], { qkvBias: true, logitShift: true }, {
+  required: { attention_bias: true },
+});
+
+/** Qwen2 made bidirectional, no shift of the logits (masked diffusion training). */
+export const qwen2: Family = family(["a2d-qwen2", "qwen2"], { qkvBias: true }, { required: { attention_bias: true } });
+
+/** Qwen3 made bidirectional: RMSNorm on the heads of q and k instead of biases. */
+export const qwen3: Family = family(["a2d-qwen3", "qwen3"], { qkNorm: true }, { required: { attention_bias: false } });

@@ -1,0 +1,167 @@
+/** Where a model's weights come from: held in memory, or read from the checkpoint one block at a time. Always float32, row-major. */
+import type { Matrix } from "../tensor/matrix.ts";
+import type { QuantizedLinear } from "../quant/method.ts";
+import { rowsOf } from "../quant/rows_of.ts";
+import { dequantize } from "../quant/stored.ts";
+import { type Architecture, blockWeights, linears } from "./block.ts";
+import type { BlockTensors } from "./engine.ts";
+import type { Names } from "./families.ts";
+
+export interface Weights {
+  /** Rows of the embedding at `tokens`, `[n, width]`. */
+  embed(tokens: Int32Array): Promise<Float32Array>;
+  /** `[width]` */
+  finalNorm(): Promise<Float32Array>;
+  /** All rows of the embedding or the head `[vocab, width]` in order, in one or more chunks. */
+  rows(part: "embed" | "head"): AsyncIterable<Float32Array>;
+  /** The weights of one block; quantised linears as they decode. */
+  block(layer: number): Promise<BlockTensors>;
+}
+
+/** All weights of a model as arrays. */
+export interface WeightArrays {
+  readonly embed: Float32Array;
+  readonly finalNorm: Float32Array;
+  readonly head: Float32Array;
+  readonly blocks: readonly BlockTensors[];
+}
+
+/** Weights in memory. */
+export class HeldWeights implements Weights {
+  constructor(readonly arrays: WeightArrays) {}
+
+  embed(tokens: Int32Array): Promise<Float32Array> {
+    const { embed, finalNorm: { length: width } } = this.arrays;
+    const out = new Float32Array(tokens.length * width);
+    tokens.forEach((token, i) => out.set(embed.subarray(token * width, (token + 1) * width), i * width));
+    return Promise.resolve(out);
+  }
+
+  finalNorm(): Promise<Float32Array> {
+    return Promise.resolve(this.arrays.finalNorm);
+  }
+
+  // deno-lint-ignore require-await -- an async generator is what gives an async iterable
+  async *rows(part: "embed" | "head"): AsyncIterable<Float32Array> {
+    yield this.arrays[part];
+  }
+
+  block(layer: number): Promise<BlockTensors> {
+    return Promise.resolve(this.arrays.blocks[layer]);
+  }
+}
+
+/** What streamed weights read from: the tensors of a checkpoint by name, as float32. */
+export interface FloatSource {
+  readFloat(name: string): Promise<Float32Array>;
+  /** Rows from..to - 1 of a matrix. */
+  readRows(name: string, from: number, to: number): Promise<Float32Array>;
+}
+
+/** Rows of the embedding or the head that are in memory at once. */
+const CHUNK = 8192;
+
+/** Weights that stay in the checkpoint: a block, a few rows of the embedding or a chunk of the head are read when they are asked for. */
+export class StreamedWeights implements Weights {
+  constructor(readonly source: FloatSource, readonly names: Names, readonly architecture: Architecture) {}
+
+  async embed(tokens: Int32Array): Promise<Float32Array> {
+    const { width } = this.architecture;
+    const out = new Float32Array(tokens.length * width);
+    const places = Map.groupBy(tokens.keys(), (i) => tokens[i]);
+    for (const [token, at] of places) {
+      const row = await this.source.readRows(this.names.embed, token, token + 1);
+      for (const i of at) out.set(row, i * width);
+    }
+    return out;
+  }
+
+  finalNorm(): Promise<Float32Array> {
+    return this.source.readFloat(this.names.finalNorm);
+  }
+
+  async *rows(part: "embed" | "head"): AsyncIterable<Float32Array> {
+    const { vocabSize, tiedHead } = this.architecture;
+    const name = tiedHead ? this.names.embed : this.names[part];
+    for (let from = 0; from < vocabSize; from += CHUNK) {
+      yield await this.source.readRows(name, from, Math.min(from + CHUNK, vocabSize));
+    }
+  }
+
+  async block(layer: number): Promise<BlockTensors> {
+    const tensors: Record<string, Float32Array> = {};
+    for (const weight of blockWeights(this.architecture)) {
+      tensors[weight] = await this.source.readFloat(this.names.block(layer, weight));
+    }
+    return tensors;
+  }
+}
+
+/** Everything read once: what a model of moderate size runs fastest from. */
+export async function hold({ source, names, architecture: a }: StreamedWeights): Promise<HeldWeights> {
+  const streamed = new StreamedWeights(source, names, a);
+  const blocks: BlockTensors[] = [];
+  for (let layer = 0; layer < a.layers; layer++) blocks.push(await streamed.block(layer));
+  const embed = await source.readFloat(names.embed);
+  const finalNorm = await streamed.finalNorm();
+  return new HeldWeights({ embed, finalNorm, head: a.tiedHead ? embed : await source.readFloat(names.head), blocks });
+}
+
+/** A source some of whose matrices are quantised: it gives what they decode to. */
+export class QuantizedSource implements FloatSource {
+  /** `lookup` gives the stored form of a matrix, or undefined where `base` holds it in full precision. */
+  constructor(
+    readonly base: FloatSource,
+    readonly lookup: (name: string) => Promise<QuantizedLinear | undefined> | QuantizedLinear | undefined,
+  ) {}
+
+  async readFloat(name: string): Promise<Float32Array> {
+    const q = await this.lookup(name);
+    return q ? decode(q).data : await this.base.readFloat(name);
+  }
+
+  async readRows(name: string, from: number, to: number): Promise<Float32Array> {
+    const q = await this.lookup(name);
+    return q ? decode(rowsOf(q, from, to)).data : await this.base.readRows(name, from, to);
+  }
+}
+
+/** `base` with what is quantised in its place. Held weights decode once, streamed ones when they are read. */
+export function overlay(
+  base: Weights,
+  quantized: ReadonlyMap<string, QuantizedLinear>,
+  names: Names,
+  a: Architecture,
+): Weights {
+  if (base instanceof StreamedWeights) {
+    return new StreamedWeights(new QuantizedSource(base.source, (name) => quantized.get(name)), names, a);
+  }
+  if (!(base instanceof HeldWeights)) {
+    throw new TypeError("Cannot quantize this model: it does not run from its weights");
+  }
+  const { arrays } = base;
+  const decoded = (name: string) => quantized.has(name) ? dequantize(quantized.get(name)!).data : undefined;
+  const embed = decoded(names.embed) ?? arrays.embed;
+  const head = a.tiedHead ? embed : decoded(names.head) ?? arrays.head;
+  const blocks = arrays.blocks.map((tensors, layer) => {
+    const out: Record<string, Float32Array> = { ...tensors };
+    for (const linear of linears(a)) out[linear] = decoded(names.block(layer, linear)) ?? out[linear];
+    return out;
+  });
+  return new HeldWeights({ ...arrays, embed, head, blocks });
+}
+
+/** The weight behind a stored matrix that may have been read from a damaged file. Throws `SyntaxError` when it does not decode to finite numbers. */
+function decode(q: QuantizedLinear): Matrix {
+  const fail = (what: string): never => {
+    throw new SyntaxError(
+      `Cannot load "${q.name}": its stored form does not decode: ${what}; fetch or quantise it again`,
+    );
+  };
+  try {
+    const W = dequantize(q);
+    return W.data.every(Number.isFinite) ? W : fail("it gives weights that are not finite");
+  } catch (error) {
+    return error instanceof SyntaxError ? fail(error.message) : fail((error as Error).message);
+  }
+}

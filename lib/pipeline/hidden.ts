@@ -1,0 +1,76 @@
+/** The hidden states of the calibration windows on their way through the blocks, in parts of a few windows. */
+import type { Calibration } from "../diffusion/mcs.ts";
+import type { Hidden } from "../model/engine.ts";
+import type { Model } from "../model/model.ts";
+
+/** What a part is besides its states. */
+export interface Part {
+  /** Weights of its tokens in the second moments, all one when absent. */
+  readonly weights?: Float32Array;
+  /** Kept out of the second moments that quantisers see, to measure errors on. */
+  readonly heldOut: boolean;
+}
+
+/** States of all parts at one place in the model. */
+export interface HiddenStates {
+  readonly parts: readonly Part[];
+  /** Calibration windows, those held out not counted. */
+  readonly windows: number;
+  get(part: number): Promise<Hidden>;
+  /** Moves all parts on, one after another. */
+  advance(step: (x: Hidden) => Promise<Hidden>): Promise<void>;
+}
+
+/** Windows cut into parts of at most `batch`; the last `heldOut` windows are in parts of their own. */
+export interface Slices {
+  readonly parts: readonly (Part & { readonly tokens: Int32Array; readonly count: number })[];
+  readonly windows: number;
+}
+
+/** Checks a calibration and cuts it. Throws `RangeError` when there are no windows or they differ in length. */
+export function slice({ windows, weights }: Calibration, { batch = 32, heldOut = 0 } = {}): Slices {
+  if (windows.length === 0) throw new RangeError("Cannot calibrate: there are no windows");
+  const used = windows.length - heldOut;
+  if (used <= 0) throw new RangeError(`Cannot calibrate: ${heldOut} of ${windows.length} windows are held out`);
+  const length = windows[0].length;
+  const odd = windows.findIndex((w) => w.length !== length);
+  if (odd >= 0) {
+    throw new RangeError(`Cannot calibrate: window ${odd} has ${windows[odd].length} tokens, window 0 has ${length}`);
+  }
+  if (weights && (weights.length !== windows.length || weights.some((w) => w.length !== length))) {
+    throw new RangeError(`Cannot calibrate: wanted ${windows.length} x ${length} token weights, one per token`);
+  }
+  const parts: Slices["parts"][number][] = [];
+  for (const [from, to] of [[0, used], [used, windows.length]]) {
+    for (let start = from; start < to; start += batch) {
+      const end = Math.min(start + batch, to);
+      const tokens = concat(windows.slice(start, end), Int32Array);
+      const some = weights && concat(weights.slice(start, end), Float32Array);
+      parts.push({ tokens, count: end - start, weights: some, heldOut: from > 0 });
+    }
+  }
+  return { parts, windows: used };
+}
+
+/** States in memory, float32. */
+export async function heldStates(model: Model, slices: Slices): Promise<HiddenStates> {
+  const states: Hidden[] = [];
+  for (const { tokens, count } of slices.parts) states.push(await model.embed(tokens, count));
+  return {
+    ...slices,
+    get: (part) => Promise.resolve(states[part]),
+    async advance(step) {
+      for (const [i, x] of states.entries()) states[i] = await step(x);
+    },
+  };
+}
+
+function concat<T extends Int32Array | Float32Array>(arrays: readonly T[], type: new (length: number) => T): T {
+  const out = new type(arrays.reduce((sum, a) => sum + a.length, 0));
+  let at = 0;
+  for (const a of arrays) {
+    out.set(a, at);
+    at += a.length;
+  }
+  return out;
+}
