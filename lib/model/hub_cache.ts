@@ -1,0 +1,139 @@
+/**
+ * The Hugging Face cache on disk, laid out as Python's huggingface_hub does, so that each side reuses what the other
+ * fetched: `models--org--name/{blobs/HASH, snapshots/COMMIT/file -> blobs/HASH, refs/main}` and `.locks` beside it.
+ */
+import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
+
+export type RepoType = "model" | "dataset";
+
+/** Where to fetch from and to. */
+export interface HubPlace {
+  /** `HF_ENDPOINT`, or huggingface.co; without a slash at the end. */
+  readonly endpoint: string;
+  /** `HF_TOKEN`, or what `huggingface-cli login` stored. */
+  readonly token: string | undefined;
+  /** `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or ~/.cache/huggingface/hub. */
+  readonly cacheDir: string;
+  /** `HF_HUB_OFFLINE`: nothing is asked of the Hub. */
+  readonly offline: boolean;
+}
+
+/** What was given, completed by the environment. Throws `TypeError` for what cannot be a token. */
+export async function hubPlace(
+  { endpoint, token, cacheDir }: { endpoint?: string; token?: string; cacheDir?: string },
+): Promise<HubPlace> {
+  cacheDir ??= getHFHubCachePath();
+  token ??= Deno.env.get("HF_TOKEN") || Deno.env.get("HUGGING_FACE_HUB_TOKEN") || await storedToken();
+  token = token?.trim() || undefined;
+  if (token !== undefined && !token.startsWith("hf_")) {
+    throw new TypeError(
+      `Cannot use the access token: it does not begin with "hf_"; set HF_TOKEN to one of https://huggingface.co/settings/tokens`,
+    );
+  }
+  const address = endpoint ?? (Deno.env.get("HF_ENDPOINT") || "https://huggingface.co");
+  const offline = /^(1|on|yes|true)$/i.test(Deno.env.get("HF_HUB_OFFLINE") ?? "");
+  return { endpoint: address.replace(/\/+$/, ""), token, cacheDir, offline };
+}
+
+async function storedToken(): Promise<string | undefined> {
+  const home = Deno.env.get("HF_HOME") ||
+    `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE")}/.cache`}/huggingface`;
+  return await textOf(Deno.env.get("HF_TOKEN_PATH") || `${home}/token`);
+}
+
+/** One repository in the cache. */
+export class CachedRepo {
+  readonly dir: string;
+  readonly #locks: string;
+
+  constructor(cacheDir: string, readonly type: RepoType, readonly id: string) {
+    const folder = getRepoFolderName({ type, name: id });
+    this.dir = `${cacheDir}/${folder}`;
+    this.#locks = `${cacheDir}/.locks/${folder}`;
+  }
+
+  blob(hash: string): string {
+    return `${this.dir}/blobs/${hash}`;
+  }
+
+  snapshot(commit: string): string {
+    return `${this.dir}/snapshots/${commit}`;
+  }
+
+  /** The commit that a revision stood for when it was last fetched whole. */
+  async commitOf(revision: string): Promise<string | undefined> {
+    if (isCommit(revision)) return revision;
+    const commit = (await textOf(`${this.dir}/refs/${revision}`))?.trim();
+    return commit !== undefined && isCommit(commit) ? commit : undefined;
+  }
+
+  async setRef(revision: string, commit: string): Promise<void> {
+    if (isCommit(revision) || await this.commitOf(revision) === commit) return;
+    const path = `${this.dir}/refs/${revision}`;
+    await Deno.mkdir(folderOf(path), { recursive: true });
+    await Deno.writeTextFile(`${path}.part`, commit);
+    await Deno.rename(`${path}.part`, path);
+  }
+
+  /** Makes `file` of a snapshot stand for a blob: by a relative link, or a hard one where the system has no links. */
+  async link(commit: string, file: string, hash: string): Promise<void> {
+    const path = `${this.snapshot(commit)}/${file}`;
+    await Deno.mkdir(folderOf(path), { recursive: true });
+    const temporary = `${path}.${crypto.randomUUID()}.part`;
+    const up = "../".repeat(file.split("/").length + 1);
+    try {
+      await Deno.symlink(`${up}blobs/${hash}`, temporary);
+    } catch { // Windows without the privilege, or a run that may not write everywhere; a failure below is reported
+      await Deno.link(this.blob(hash), temporary);
+    }
+    await Deno.rename(temporary, path);
+  }
+
+  /** Runs `body` while no other process, Python's included, writes the same blob. */
+  async locked<T>(hash: string, signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+    await Deno.mkdir(this.#locks, { recursive: true });
+    using file = await Deno.open(`${this.#locks}/${hash}.lock`, { write: true, create: true });
+    while (!await file.tryLock(true)) await pause(200, signal);
+    return await body();
+  }
+}
+
+export function isCommit(text: string): boolean {
+  return /^[0-9a-f]{40}$/.test(text);
+}
+
+/** The size of a file or of what it links to; undefined when there is none. */
+export async function sizeOfFile(path: string): Promise<number | undefined> {
+  return await absent(async () => (await Deno.stat(path)).size);
+}
+
+/** Waits; rejects with the signal's reason when it aborts first. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  return await absent(() => Deno.readTextFile(path));
+}
+
+async function absent<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
+const folderOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));

@@ -1,0 +1,133 @@
+/** Where a checkpoint comes from: a local folder, or the Hugging Face Hub by way of its cache. */
+import { openSafetensors } from "../format/safetensors.ts";
+import { openShards, type TensorSource } from "../format/shards.ts";
+import { fileSource, parseJsonObject } from "./file_source.ts";
+import { fetchSnapshot, type HubOptions } from "./hub.ts";
+
+/** An open checkpoint: config and headers are read and checked, weights are read when asked for. */
+export interface CheckpointSource {
+  /** What rows and messages call it: the Hub id, or the path as it was given. */
+  readonly name: string;
+  /** Its folder on this machine. */
+  readonly dir: string;
+  /** The commit, for what comes from the Hub or lies in its cache. */
+  readonly revision?: string;
+  /** Why the Hub was not asked, when what its cache holds is used instead. */
+  readonly offline?: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: TensorSource;
+  has(file: string): Promise<boolean>;
+  /** A JSON object. Rejects with `SyntaxError` that names the file. */
+  readJson(file: string): Promise<Record<string, unknown>>;
+  readText(file: string): Promise<string>;
+}
+
+/**
+ * Opens the checkpoint at `location`: a folder when it exists or looks like a path (starts with "." or "/", or has other
+ * than one "/"), else the Hub id "org/name" or "org/name@revision". Throws `RangeError` (nothing there that can be
+ * opened), `SyntaxError` (malformed files, bytes that do not match their hash) and what `fetchSnapshot` throws.
+ */
+export async function openSource(location: string, options: HubOptions = {}): Promise<CheckpointSource> {
+  const [id, ...rest] = location.split("@");
+  const isPath = /^[./]/.test(location) || id.split("/").length !== 2 || id.includes("\\");
+  if (isPath || await isFolder(location)) return await openFolder(location);
+  const named = rest.length > 0 ? rest.join("@") : undefined;
+  if (named !== undefined && options.revision !== undefined && named !== options.revision) {
+    throw new RangeError(
+      `Cannot open ${location}: it names the revision ${named}, but the option says ${options.revision}; give one`,
+    );
+  }
+  const { dir, revision, offline } = await fetchSnapshot(id, { ...options, revision: named ?? options.revision });
+  return { ...await openFolder(dir, id), revision, ...(offline === undefined ? {} : { offline }) };
+}
+
+async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
+  if (!await isFolder(dir)) {
+    throw new RangeError(
+      `Cannot open ${
+        JSON.stringify(name)
+      }: there is no such folder; wanted a checkpoint folder or an id of the Hub, "org/name"`,
+    );
+  }
+  dir = dir.replace(/(?<=.)\/+$/, "");
+  const files: string[] = [];
+  for await (const entry of Deno.readDir(dir)) if (!entry.isDirectory) files.push(entry.name);
+  const has = (file: string) => files.includes(file);
+  const refuse = (what: string): never => {
+    const shown = files.sort().slice(0, 20).join(", ") + (files.length > 20 ? ", ..." : "");
+    throw new RangeError(`Cannot open ${JSON.stringify(name)}: ${what}; it has ${shown || "no files"}`);
+  };
+  const root = await Deno.realPath(dir);
+  const path = async (file: string) => {
+    if (!has(file)) refuse(`it lacks ${JSON.stringify(file)}`);
+    await checkInside(root, dir, file);
+    return `${dir}/${file}`;
+  };
+  const readText = async (file: string) => await Deno.readTextFile(await path(file));
+  const readJson = async (file: string) => parseJsonObject(`${dir}/${file}`, await readText(file));
+  const shard = async (file: string) => {
+    if (has(file)) return await fileSource(await path(file));
+    throw new SyntaxError(
+      `Cannot read "${dir}/${index}": "weight_map" names ${JSON.stringify(file)}, which is not in the folder; ` +
+        `fetch the missing file or write the index again`,
+    );
+  };
+  if (!has("config.json")) refuse("it lacks config.json");
+  if (!has(single) && !has(index)) {
+    const pickles = files.some((file) => /\.(bin|pt|pth|ckpt)$/.test(file));
+    const remedy = pickles
+      ? "; .bin and .pt files are not read: save the model again as safetensors (safe_serialization=True)"
+      : "";
+    refuse(`it has neither ${single} nor ${index}${remedy}`);
+  }
+  const revision = root.match(/[/\\]snapshots[/\\]([0-9a-f]{40})$/)?.[1];
+  if (has(single) && has(index) && revision === undefined) { // of a commit that has both, everyone loads the one file
+    refuse(`it has both ${single} and ${index}: remove the one that is not meant`);
+  }
+  const config = await readJson("config.json");
+  const tensors = has(single)
+    ? await openSafetensors(await shard(single))
+    : await openShards(`${dir}/${index}`, await readText(index), shard);
+  return {
+    name,
+    dir,
+    ...(revision === undefined ? {} : { revision }),
+    config,
+    tensors,
+    has: (file) => Promise.resolve(has(file)),
+    readJson,
+    readText,
+  };
+}
+
+const [single, index] = ["model.safetensors", "model.safetensors.index.json"];
+
+/**
+ * Refuses a link that leaves the folder, save those of the Hub's cache: `snapshots/COMMIT/file` may lead to a blob of
+ * the same repository.
+ */
+async function checkInside(root: string, dir: string, file: string): Promise<void> {
+  const real = await Deno.realPath(`${dir}/${file}`).catch((cause) => {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new RangeError(`Cannot open "${dir}/${file}": it is a link to nothing; fetch the checkpoint again`, {
+      cause,
+    });
+  });
+  const target = real.replaceAll("\\", "/");
+  const folder = root.replaceAll("\\", "/");
+  const repo = folder.match(/^(.*\/(?:models|datasets)--[^/]+)\/snapshots\/[^/]+$/)?.[1];
+  const parent = target.slice(0, target.lastIndexOf("/"));
+  if (parent === folder || (repo !== undefined && parent === `${repo}/blobs`)) return;
+  throw new RangeError(
+    `Cannot open "${dir}/${file}": it is a link to ${target}, outside of the folder; put the file itself there`,
+  );
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
+    throw error;
+  }
+}
