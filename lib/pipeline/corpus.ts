@@ -1,7 +1,9 @@
-/** Calibration text from a file of JSON lines with a field "text", or of plain text with one document per line. */
+/** Calibration text: windows of tokens from a local file, or from C4 and WikiText of the Hugging Face Hub. */
 import type { Corpus } from "../diffusion/mcs.ts";
+import { openHubFile } from "../model/hub.ts";
 import type { TextTokenizer } from "../model/model.ts";
 import { rng } from "../tensor/rng.ts";
+import { articlesOf, type Documents, documentsOf } from "./corpus_documents.ts";
 
 export interface CorpusOptions {
   readonly tokenizer: TextTokenizer;
@@ -10,56 +12,134 @@ export interface CorpusOptions {
   /** Tokens per window. */
   readonly length: number;
   readonly seed: number;
+  /**
+   * What becomes of documents shorter than a window: they are joined in the order drawn, or skipped, as in the papers that draw C4. When they are
+   * skipped, a document of fewer characters than `length` counts as short without being encoded. Default "join", and "skip" for `c4`.
+   */
+  readonly short?: "join" | "skip";
+  /** After each window, with the number there are. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+  /** Brings a file of a dataset here and gives its path; by default from the Hub, through its cache. */
+  readonly open?: (
+    repo: string,
+    path: string,
+    options: { readonly type: "dataset"; readonly revision: string; readonly signal?: AbortSignal },
+  ) => Promise<string>;
 }
 
+interface Dataset {
+  readonly repo: string;
+  readonly path: string;
+  readonly revision: string;
+  readonly short: "join" | "skip";
+  /** Puts together what the rows of the file are parts of. */
+  readonly group?: (rows: AsyncIterable<readonly string[]>) => AsyncGenerator<readonly string[]>;
+}
+
+/** Calibration texts of the papers, at fixed revisions: the first shard of C4 (320 MB) and the training split of WikiText-2 (6 MB). */
+const datasets: Readonly<Record<string, Dataset>> = {
+  c4: {
+    repo: "allenai/c4",
+    path: "en/c4-train.00000-of-01024.json.gz",
+    revision: "1588ec454efa1a09f29cd18ddd04fe05fc8653a2",
+    short: "skip",
+  },
+  wikitext: {
+    repo: "Salesforce/wikitext",
+    path: "wikitext-2-raw-v1/train-00000-of-00001.parquet",
+    revision: "b08601e04326c79dfdd32d625aee71d232d685c3",
+    short: "join",
+    group: articlesOf,
+  },
+};
+
+/** Characters of documents that are held at a time. */
+const heldCharacters = 2 ** 25;
+
 /**
- * Draws windows: documents in random order; one that is long enough gives a random window of itself, shorter ones are joined until they fill one.
- * No document is used twice. Throws `SyntaxError` for a malformed line and `RangeError` when the file holds too little text.
+ * Draws windows from a file (see `documentsOf` for the kinds) or from the dataset `c4` or `wikitext`: documents in random order; one that is long
+ * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No document is used twice. The windows follow from
+ * the documents, the tokenizer and the seed alone: a gzipped file gives what the plain one does. The file is read more than once (first to count its
+ * documents), and at most 2^25 characters of it are held. Throws `SyntaxError` for a malformed line and `RangeError` when the file holds too little text.
  */
-export async function loadCorpus(
-  path: string | URL,
-  { tokenizer, count, length, seed }: CorpusOptions,
-): Promise<Corpus> {
+export async function loadCorpus(path: string | URL, options: CorpusOptions): Promise<Corpus> {
+  const { tokenizer, count, length, seed, onProgress, signal } = options;
   if (!(Number.isInteger(count) && count > 0 && Number.isInteger(length) && length > 0)) {
     throw new RangeError(`Cannot load ${path}: count is ${count} and length ${length}, wanted positive integers`);
   }
-  const documents = documentsOf(await Deno.readTextFile(path), String(path));
+  const dataset = typeof path === "string" && Object.hasOwn(datasets, path) ? datasets[path] : undefined;
+  const short = options.short ?? dataset?.short ?? "join";
+  const documents = dataset ? await openDataset(dataset, options) : documentsOf(path);
+
+  const sizes: number[] = [];
+  for await (const batch of documents()) {
+    signal?.throwIfAborted();
+    for (const text of batch) sizes.push(text.length);
+  }
   const r = rng(seed, "corpus");
-  const order = r.shuffle(Array.from(documents, (_, i) => i));
+  const order = r.shuffle(Array.from(sizes, (_, i) => i));
   const windows: Int32Array[] = [];
+  const add = (window: Int32Array) => {
+    windows.push(window);
+    onProgress?.(windows.length, count);
+  };
   let joined: number[] = [];
-  for (const index of order) {
-    if (windows.length === count) break;
-    const tokens = tokenizer.encode(documents[index]);
-    if (tokens.length >= length) {
-      const start = r.int(tokens.length - length + 1);
-      windows.push(tokens.slice(start, start + length));
-      continue;
+  for (let at = 0; at < order.length && windows.length < count;) {
+    const drawn: number[] = [];
+    for (let held = 0; at < order.length && held < heldCharacters; at++) {
+      const size = sizes[order[at]];
+      if (short === "skip" && size < length) continue;
+      drawn.push(order[at]);
+      held += size;
     }
-    joined.push(...tokens);
-    if (joined.length >= length) {
-      windows.push(Int32Array.from(joined.slice(0, length)));
-      joined = [];
+    const texts = await textsOf(documents, drawn, signal);
+    for (const index of drawn) {
+      if (windows.length === count) break;
+      signal?.throwIfAborted();
+      const tokens = tokenizer.encode(texts.get(index)!);
+      if (tokens.length >= length) {
+        const start = r.int(tokens.length - length + 1);
+        add(tokens.slice(start, start + length));
+      } else if (short === "join") {
+        for (const token of tokens) joined.push(token);
+        if (joined.length >= length) {
+          add(Int32Array.from(joined.slice(0, length)));
+          joined = [];
+        }
+      }
     }
   }
   if (windows.length === count) return { windows };
   throw new RangeError(
-    `Cannot draw ${count} windows of ${length} tokens from ${path}: its ${documents.length} documents give ${windows.length}`,
+    `Cannot draw ${count} windows of ${length} tokens from ${path}: its ${sizes.length} documents give ` +
+      `${windows.length}; ask for fewer or shorter windows, or give more text`,
   );
 }
 
-function documentsOf(text: string, path: string): string[] {
-  const json = path.endsWith(".jsonl");
-  return text.split("\n").flatMap((line, i) => {
-    if (line.trim() === "") return [];
-    if (!json) return [line];
-    let value: unknown;
-    try {
-      value = (JSON.parse(line) as { text?: unknown }).text;
-    } catch {
-      // Reported below, with the line.
+async function openDataset(dataset: Dataset, { open = openHubFile, signal }: CorpusOptions): Promise<Documents> {
+  const { repo, path, revision, group } = dataset;
+  const documents = documentsOf(await open(repo, path, { type: "dataset", revision, signal }));
+  return group ? () => group(documents()) : documents;
+}
+
+/** The documents with these indices, in one pass over the file. Throws `Error` when the file has become shorter meanwhile. */
+async function textsOf(
+  documents: Documents,
+  indices: readonly number[],
+  signal?: AbortSignal,
+): Promise<Map<number, string>> {
+  const wanted = new Set(indices);
+  const texts = new Map<number, string>();
+  let index = 0;
+  for await (const batch of documents()) {
+    signal?.throwIfAborted();
+    for (const text of batch) {
+      if (wanted.has(index)) texts.set(index, text);
+      index++;
     }
-    if (typeof value === "string") return [value];
-    throw new SyntaxError(`Cannot read ${path}, line ${i + 1}: wanted a JSON object with a string "text"`);
-  });
+    if (texts.size === wanted.size) return texts;
+  }
+  if (texts.size === wanted.size) return texts;
+  throw new Error(`Cannot draw documents: the file held ${Math.max(...indices) + 1} or more, and now ${index}`);
 }
