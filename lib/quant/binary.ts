@@ -1,9 +1,21 @@
 /** The stored form `binary`: per column block of `group` inputs, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
 import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
-import { halfToFloat } from "../tensor/half.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
+import {
+  blockOrders,
+  bytesOf,
+  bytesTensor,
+  concatBytes,
+  groupOf,
+  halvesOf,
+  halvesTensor,
+  storeOrders,
+} from "./block_form.ts";
 import type { Block } from "./daq_block.ts";
-import type { Decoder, QuantizedLinear, StoredTensor } from "./method.ts";
+import type { Decoder, StoredTensor } from "./method.ts";
+import { rowScalesOf } from "./row_scales.ts";
+
+export { blockOrders } from "./block_form.ts";
 
 /** The tensors of the stored form, from its blocks in column order (all but the last of one width); scales must be numbers that fp16 holds. */
 export function encodeBinary(blocks: readonly Block[]): Record<string, StoredTensor> {
@@ -11,7 +23,7 @@ export function encodeBinary(blocks: readonly Block[]): Record<string, StoredTen
   const planes = blocks.reduce((sum, b) => sum + b.order, 0);
   const columns = blocks.reduce((sum, b) => sum + b.order * b.width, 0);
   const codes = blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order));
-  const rowScale = new Float16Array(planes * rows), colScale = new Float16Array(columns);
+  const rowScale = new Float64Array(planes * rows), colScale = new Float64Array(columns);
   let row = 0, column = 0;
   for (const b of blocks) {
     rowScale.set(b.rowScale, row);
@@ -19,27 +31,20 @@ export function encodeBinary(blocks: readonly Block[]): Record<string, StoredTen
     row += b.rowScale.length;
     column += b.colScale.length;
   }
-  const bytes = concat(codes);
   return {
-    codes: { dtype: "U8", shape: [bytes.length], bytes },
-    row_scale: { dtype: "F16", shape: [planes, rows], bytes: new Uint8Array(rowScale.buffer) },
-    col_scale: { dtype: "F16", shape: [columns], bytes: new Uint8Array(colScale.buffer) },
-    orders: tensorOf(packBits(Uint8Array.from(blocks, (b) => b.order - 1), 2)),
+    codes: bytesTensor(concatBytes(codes)),
+    row_scale: halvesTensor(rowScale, [planes, rows]),
+    col_scale: halvesTensor(colScale, [columns]),
+    orders: storeOrders(blocks.map((b) => b.order)),
   };
-}
-
-/** The plane counts K_b of the blocks of a stored linear, in column order. */
-export function blockOrders(q: QuantizedLinear): number[] {
-  const group = groupOf(q);
-  return Array.from(unpackBits(tensor(q, "orders"), 2, Math.ceil(q.shape[1] / group)), (code) => code + 1);
 }
 
 /**
  * Decodes the stored form `binary`.
  *
  * Tensors: `orders` U8, K_b - 1 in 2 bits per block; `codes` U8, per block `[rows, width]` codes of K_b bits (bit k set where B_k = +1), least
- * significant bit first, each block starting on a byte; `row_scale` F16 `[sum K_b, rows]`; `col_scale` F16 `[sum K_b · width_b]`, planes of a block
- * one after another. `config.group` is the width of a block; the last one may be narrower.
+ * significant bit first, each block starting on a byte; `row_scale` F16 `[sum K_b, rows]`, or 8 bits (`row_scales.ts`); `col_scale` F16
+ * `[sum K_b · width_b]`, planes of a block one after another. `config.group` is the width of a block; the last one may be narrower.
  *
  * @throws RangeError when a tensor is shorter than the shape asks for; TypeError when one is missing.
  */
@@ -47,8 +52,8 @@ export const decodeBinary: Decoder = (q): Matrix => {
   const [rows, cols] = q.shape;
   const group = groupOf(q);
   const orders = blockOrders(q);
-  const codes = tensor(q, "codes");
-  const rowScale = halves(q, "row_scale"), colScale = halves(q, "col_scale");
+  const codes = bytesOf(q, "codes");
+  const rowScale = rowScalesOf(q), colScale = halvesOf(q, "col_scale");
   const out = matrix(rows, cols);
   let byte = 0, row = 0, column = 0;
   orders.forEach((order, b) => {
@@ -75,37 +80,3 @@ export const decodeBinary: Decoder = (q): Matrix => {
   });
   return out;
 };
-
-function groupOf(q: QuantizedLinear): number {
-  const group = q.config.group;
-  if (typeof group !== "number" || !Number.isInteger(group) || group < 1) {
-    throw new RangeError(`Cannot decode "${q.name}": group is ${group}, wanted a positive integer`);
-  }
-  return group;
-}
-
-function tensor(q: QuantizedLinear, name: string): Uint8Array {
-  const found = q.tensors[name];
-  if (!found) throw new TypeError(`Cannot decode "${q.name}": the tensor ${name} is missing`);
-  return found.bytes;
-}
-
-function halves(q: QuantizedLinear, name: string): Float32Array {
-  const bytes = tensor(q, name);
-  // A copy, since bytes read from a file may start at an odd offset.
-  return halfToFloat(new Uint16Array(bytes.slice().buffer));
-}
-
-function tensorOf(bytes: Uint8Array): StoredTensor {
-  return { dtype: "U8", shape: [bytes.length], bytes };
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}

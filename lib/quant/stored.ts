@@ -1,6 +1,7 @@
 /** Stored layers: decoding them to weights, and counting what they take. */
 import type { Matrix } from "../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
+import { decodeLevels } from "./levels.ts";
 import type { Decoder, QuantizedLinear } from "./method.ts";
 import { decodeUniform } from "./uniform.ts";
 
@@ -8,6 +9,7 @@ import { decodeUniform } from "./uniform.ts";
 export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
   uniform: decodeUniform,
   binary: decodeBinary,
+  levels: decodeLevels,
 };
 
 /** The weight `[out, in]` float32 that a stored layer stands for. Throws `TypeError` for an unknown format. */

@@ -1,0 +1,62 @@
+/** What the block-wise stored forms share: reading their tensors, with errors that name the linear and the tensor, and the numbers of bits of their blocks. */
+import { packBits, unpackBits } from "../format/bits.ts";
+import { halfToFloat } from "../tensor/half.ts";
+import type { QuantizedLinear, StoredTensor } from "./method.ts";
+
+/** Columns per block. Throws `RangeError` when the configuration has no positive integer there. */
+export function groupOf(q: QuantizedLinear): number {
+  const group = q.config.group;
+  if (typeof group !== "number" || !Number.isInteger(group) || group < 1) {
+    throw new RangeError(`Cannot decode "${q.name}": group is ${group}, wanted a positive integer`);
+  }
+  return group;
+}
+
+/** K_b of the blocks of a stored linear, in column order: planes of the form `binary`, bits of a code of the form `levels`. */
+export function blockOrders(q: QuantizedLinear): number[] {
+  const group = groupOf(q);
+  return Array.from(unpackBits(bytesOf(q, "orders"), 2, Math.ceil(q.shape[1] / group)), (code) => code + 1);
+}
+
+/** The tensor `orders`: K_b - 1 in 2 bits per block. */
+export function storeOrders(orders: readonly number[]): StoredTensor {
+  return bytesTensor(packBits(Uint8Array.from(orders, (k) => k - 1), 2));
+}
+
+/** The bytes of a tensor. Throws `TypeError` when it is missing. */
+export function bytesOf(q: QuantizedLinear, name: string): Uint8Array {
+  const found = q.tensors[name];
+  if (!found) throw new TypeError(`Cannot decode "${q.name}": the tensor ${name} is missing`);
+  return found.bytes;
+}
+
+/** The numbers of an F16 tensor. Throws `TypeError` when it is missing, `RangeError` when its bytes are odd in number. */
+export function halvesOf(q: QuantizedLinear, name: string): Float32Array {
+  const bytes = bytesOf(q, name);
+  if (bytes.length % 2 !== 0) {
+    throw new RangeError(`Cannot decode "${q.name}": ${name} has ${bytes.length} bytes, wanted whole fp16 numbers`);
+  }
+  // A copy, since bytes read from a file may start at an odd offset.
+  return halfToFloat(new Uint16Array(bytes.slice().buffer));
+}
+
+/** A U8 tensor of one dimension. */
+export function bytesTensor(bytes: Uint8Array): StoredTensor {
+  return { dtype: "U8", shape: [bytes.length], bytes };
+}
+
+/** An F16 tensor; values are rounded to fp16. */
+export function halvesTensor(values: Float32Array | Float64Array, shape: readonly number[]): StoredTensor {
+  return { dtype: "F16", shape, bytes: new Uint8Array(Float16Array.from(values).buffer) };
+}
+
+/** Arrays one after another. */
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}

@@ -1,0 +1,109 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { blockOrders, encodeBinary } from "../../lib/quant/binary.ts";
+import { newBlock } from "../../lib/quant/daq_block.ts";
+import { decodeLevels, encodeLevels } from "../../lib/quant/levels.ts";
+import { decodeBlock, type LevelBlock, nearestLevel, newLevelBlock } from "../../lib/quant/levels_block.ts";
+import { roundScales } from "../../lib/quant/levels_refit.ts";
+import type { QuantizedLinear } from "../../lib/quant/method.ts";
+import { dequantize } from "../../lib/quant/stored.ts";
+import { referenceKernels } from "../../lib/tensor/kernels.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+
+function randomBlocks(rows: number, widths: number[], orders: number[], seed: number): LevelBlock[] {
+  const random = rng(seed);
+  return widths.map((width, b) => {
+    const block = newLevelBlock(new Float32Array(rows * width), rows, width, orders[b]);
+    for (let p = 0; p < block.codes.length; p++) block.codes[p] = random.int(1 << orders[b]);
+    for (const scale of [block.rowScale, block.colScale]) {
+      for (let p = 0; p < scale.length; p++) scale[p] = random.normal();
+      roundScales(scale);
+    }
+    return block;
+  });
+}
+
+const linear = (rows: number, cols: number, group: number, tensors: QuantizedLinear["tensors"]): QuantizedLinear => ({
+  name: "random",
+  format: "levels",
+  shape: [rows, cols],
+  config: { group },
+  tensors,
+  report: {},
+});
+
+Deno.test("what is stored decodes to exactly what the blocks stand for, mixed orders and a short last block included", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 9 }),
+      fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 5 }),
+      fc.integer({ min: 1, max: 7 }),
+      async (rows, orders, last) => {
+        const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
+        const blocks = randomBlocks(rows, widths, orders, 1);
+        const cols = widths.reduce((a, b) => a + b, 0);
+        const q = linear(rows, cols, 7, encodeLevels(blocks));
+        assertEquals(blockOrders(q), orders);
+        const W = dequantize(q);
+        for (let b = 0; b < blocks.length; b++) {
+          const Q = (await decodeBlock(blocks[b], referenceKernels)).data;
+          for (let i = 0; i < rows; i++) {
+            const at = i * cols + 7 * b;
+            assertEquals(W.data.slice(at, at + widths[b]), Q.slice(i * widths[b], (i + 1) * widths[b]));
+          }
+        }
+      },
+    ),
+    { seed: 1, numRuns: 40 },
+  );
+});
+
+Deno.test("two bits by hand: w = a c (2q - 3)", () => {
+  const block = newLevelBlock(new Float32Array(4), 1, 4, 2);
+  block.codes.set([0, 1, 2, 3]);
+  block.rowScale.set([0.5]);
+  block.colScale.set([1, 2, 1, -4]);
+  const tensors = encodeLevels([block]);
+  assertEquals(tensors.codes.bytes, Uint8Array.of(0b11_10_01_00));
+  assertEquals(Array.from(decodeLevels(linear(1, 4, 4, tensors)).data), [-1.5, -1, 0.5, -6]);
+});
+
+Deno.test("one bit is stored and decoded as one binary plane is", () => {
+  const [block] = randomBlocks(5, [8], [1], 2);
+  const planes = newBlock(block.x, 5, 8, 1);
+  planes.codes.set(block.codes);
+  planes.rowScale.set(block.rowScale);
+  planes.colScale.set(block.colScale);
+  const levels = encodeLevels([block]), binary = encodeBinary([planes]);
+  assertEquals(levels, binary);
+  const q = linear(5, 8, 8, levels);
+  assertEquals(dequantize(q), dequantize({ ...q, format: "binary" }));
+});
+
+Deno.test("the nearest level is nearest", () => {
+  fc.assert(
+    fc.property(fc.double({ min: -20, max: 20, noNaN: true }), fc.integer({ min: 1, max: 3 }), (y, order) => {
+      const top = 2 ** order - 1;
+      const distance = (code: number) => Math.abs(y - (2 * code - top));
+      const code = nearestLevel(y, top);
+      for (let other = 0; other <= top; other++) assert(distance(code) <= distance(other) + 1e-12);
+    }),
+    { seed: 2 },
+  );
+});
+
+Deno.test("a stored linear that does not fit its shape is refused", () => {
+  const tensors = encodeLevels(randomBlocks(4, [8, 8], [2, 3], 3));
+  const q = linear(4, 16, 8, tensors);
+  assertThrows(
+    () => decodeLevels({ ...q, shape: [40, 16] }),
+    RangeError,
+    "8 row and 16 column scales, wanted 80 and 16",
+  );
+  assertThrows(() => decodeLevels({ ...q, shape: [4, 12] }), RangeError, "column scales");
+  assertThrows(() => decodeLevels({ ...q, config: {} }), RangeError, "group is undefined");
+  const { codes, ...rest } = tensors;
+  assertThrows(() => decodeLevels({ ...q, tensors: rest }), TypeError, "codes is missing");
+  const short = { ...codes, bytes: codes.bytes.subarray(1) };
+  assertThrows(() => decodeLevels({ ...q, tensors: { ...rest, codes: short } }), RangeError, "Cannot unpack");
+});
