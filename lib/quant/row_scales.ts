@@ -63,12 +63,12 @@ export function withRowScaleBits(q: QuantizedLinear, bits: 8): QuantizedLinear {
   };
 }
 
-/** A method whose linears have their row scales in 8 bits; `-rows8` is added to its name. */
-export function scaled8(method: Method): Method {
+/** A method whose linears have their row scales in 8 bits; `-rows8` is added to its name, before what it excepts (`except.ts`). */
+export function scaled8<M extends Method>(method: M): M {
   const { across } = method;
   return {
     ...method,
-    name: `${method.name}-rows8`,
+    name: method.name.replace(/(?=\+|$)/, "-rows8"),
     quantize: async (linear) => withRowScaleBits(await method.quantize(linear), 8),
     across: across && { score: across.score, bind: (scores) => scaled8(across.bind(scores)) },
   };
