@@ -1,12 +1,12 @@
 /** GPTQ (arXiv 2210.17323): uniform codes chosen column by column, each rounding error passed on to the columns after it. */
 import { codeOf, fitGrid, fitRows } from "../quant/grids.ts";
-import { readHessian, readWeight, withoutDeadInputs } from "../quant/linear.ts";
+import { sharedFactor } from "../quant/factor.ts";
+import { aliveInputs, readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { type BlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
 import { storeUniform } from "../quant/uniform.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
-import { upperFactor } from "../tensor/linalg.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
 import { checkPositive, checkUniform, methodName, type UniformOptions } from "./options.ts";
@@ -54,13 +54,14 @@ async function quantize(linear: LinearInput, options: GptqOptions): Promise<Quan
   const { bits, symmetric = false, damping = 0.01, staticGroups = false } = options;
   const original = readWeight(linear);
   const { rows, cols } = original;
-  const alive = withoutDeadInputs(original, readHessian(linear, cols));
+  const alive = aliveInputs(original, readHessian(linear, cols));
   const order = options.actOrder ? fallingDiagonal(alive.H) : undefined;
   const group = Math.min(options.group ?? cols, cols);
   const W = order ? permuteColumns(alive.W, order) : alive.W;
   let factor;
   try {
-    factor = await upperFactor(order ? permuteBoth(alive.H, order) : alive.H, { damping, kernels, signal });
+    const reorder = order && { name: "falling diagonal", apply: (H: Matrix | Matrix64) => permuteBoth(H, order) };
+    factor = await sharedFactor(linear, alive.H, { damping, reorder, kernels, signal });
   } catch (error) {
     if (!(error instanceof NumericalError)) throw error;
     return roundToNearest(linear, options, { fallback: "rtn", fallbackReason: error.message });
@@ -216,7 +217,7 @@ const blockColumns = defineRows({
 });
 
 /** Columns by falling H_jj, ties in their order. */
-function fallingDiagonal(H: Matrix64): Int32Array {
+function fallingDiagonal(H: Matrix | Matrix64): Int32Array {
   const columns = Array.from({ length: H.cols }, (_, j) => j);
   columns.sort((a, b) => H.data[b * H.cols + b] - H.data[a * H.cols + a]);
   return Int32Array.from(columns);
@@ -230,7 +231,7 @@ function permuteColumns(W: Matrix, order: Int32Array): Matrix {
   return out;
 }
 
-function permuteBoth(H: Matrix64, order: Int32Array): Matrix64 {
+function permuteBoth(H: Matrix | Matrix64, order: Int32Array): Matrix64 {
   const n = H.cols, out = matrix64(n, n);
   for (let i = 0; i < n; i++) {
     const from = order[i] * n;

@@ -32,20 +32,26 @@ export function readHessian({ name, H }: LinearInput, cols: number): Matrix | Ma
 }
 
 /**
- * Copies W and H without dead inputs: where H_jj = 0 no token ever used column j, so its weights become zero and H_jj one.
- * The copies are the caller's to change.
+ * W and H without dead inputs: where H_jj = 0 no token ever used column j, so its weights become zero and H_jj one. What is given is left alone, and
+ * given back where no input is dead: a copy of H would be the largest matrix of a wide linear.
  */
-export function withoutDeadInputs(W: Matrix, H: Matrix | Matrix64): { W: Matrix; H: Matrix64; dead: number } {
-  const weight = { ...W, data: W.data.slice() };
-  const hessian = matrix64(H.rows, H.cols, new Float64Array(H.data));
-  let dead = 0;
-  for (let j = 0; j < W.cols; j++) {
-    if (hessian.data[j * W.cols + j] !== 0) continue;
-    dead++;
-    hessian.data[j * W.cols + j] = 1;
-    for (let i = 0; i < W.rows; i++) weight.data[i * W.cols + j] = 0;
+export function aliveInputs<M extends Matrix | Matrix64>(W: Matrix, H: M): { W: Matrix; H: M; dead: number } {
+  const n = W.cols;
+  const deadInputs: number[] = [];
+  for (let j = 0; j < n; j++) if (H.data[j * n + j] === 0) deadInputs.push(j);
+  if (deadInputs.length === 0) return { W, H, dead: 0 };
+  const weight = { ...W, data: W.data.slice() }, hessian = { ...H, data: H.data.slice() };
+  for (const j of deadInputs) {
+    hessian.data[j * n + j] = 1;
+    for (let i = 0; i < W.rows; i++) weight.data[i * n + j] = 0;
   }
-  return { W: weight, H: hessian, dead };
+  return { W: weight, H: hessian, dead: deadInputs.length };
+}
+
+/** As `aliveInputs`, always copied, H in float64. */
+export function withoutDeadInputs(W: Matrix, H: Matrix | Matrix64): { W: Matrix; H: Matrix64; dead: number } {
+  const copy = matrix64(H.rows, H.cols, new Float64Array(H.data));
+  return aliveInputs({ ...W, data: W.data.slice() }, copy);
 }
 
 /** The index of the first number that is NaN or infinite, or -1. A loop: a callback per weight would show in the time of a large layer. */
