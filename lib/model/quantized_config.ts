@@ -42,7 +42,7 @@ export function quantizationConfig(config: Config, file: string): QuantizationCo
 }
 
 /** Entries of a config for stored matrices. */
-export function entriesOf(quantized: Iterable<QuantizedLinear>): Record<string, QuantizedEntry> {
+export function entriesOf(quantized: Iterable<Omit<QuantizedLinear, "tensors">>): Record<string, QuantizedEntry> {
   const entries = [...quantized].map(({ name, format, shape, config, report }) => [
     name,
     { format, shape, config, report },

@@ -5,7 +5,7 @@ import { fastKernels } from "../model/kernels.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import type { Model } from "../model/model.ts";
 import { heldStates, slice } from "./hidden.ts";
-import { quantizeOutside } from "./outside.ts";
+import { outsideParts, quantizeOutside } from "./outside.ts";
 import { type LinearReport, shareBudget, walk } from "./walk.ts";
 
 export type { LinearReport } from "./walk.ts";
@@ -49,7 +49,12 @@ export async function quantize(model: Model, method: Method, options: QuantizeOp
       onProgress?.(quantized.size, total, report);
     },
   });
-  for (const q of await quantizeOutside(model, method, { kernels, signal })) quantized.set(q.name, q);
+  for (const part of outsideParts) {
+    const own = method.outside?.[part];
+    if (!own) continue;
+    const { q } = await quantizeOutside(model, part, own, { kernels, signal });
+    quantized.set(q.name, q);
+  }
   const provenance: Record<string, string> = { method: method.name };
   if (calibration) provenance.calibration = calibration.name;
   return model.with(quantized, provenance);

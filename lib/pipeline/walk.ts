@@ -35,9 +35,7 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
   /** A linear that is done already: it is taken as it is, and no moment is taken for a group that is done. */
   readonly done?: (name: string, W: Matrix) => Promise<QuantizedLinear | undefined>;
-  readonly onLinear: (q: QuantizedLinear, report: LinearReport) => Promise<void> | void;
-  /** Called when all linears before half `half` are done and the states stand at its input. */
-  readonly onHalf?: (half: number) => Promise<void> | void;
+  readonly onLinear: (q: QuantizedLinear, report: LinearReport, W: Matrix) => Promise<void> | void;
 }
 
 /** Attention, then feed-forward network: the stages of a block between which only the residual stream goes on. */
@@ -53,7 +51,7 @@ export async function walk(model: Model, method: Method, options: WalkOptions): 
 /** Visits the halves of all blocks in order; the states then pass through the half with the weights as the visit left them. */
 async function eachHalf(
   { engine, weights, architecture: { layers } }: Model,
-  { states, from = 0, signal, onHalf }: Pick<WalkOptions, "states" | "from" | "signal" | "onHalf">,
+  { states, from = 0, signal }: Pick<WalkOptions, "states" | "from" | "signal">,
   visit: (layer: number, half: 0 | 1, block: Record<string, Float32Array>) => Promise<void>,
 ): Promise<void> {
   for (let layer = Math.floor(from / 2); layer < layers; layer++) {
@@ -64,7 +62,6 @@ async function eachHalf(
       await visit(layer, half, block);
       const last = layer === layers - 1 && half === 1;
       if (!last) await states?.advance((x) => half === 0 ? engine.attend(x, block) : engine.feedForward(x, block));
-      await onHalf?.(2 * layer + half + 1);
     }
   }
 }
@@ -102,7 +99,8 @@ async function quantizeStage(
         const Q = dequantize(q);
         const errors = await errorsOf(W, Q, moments[g], kernels);
         const bitsPerWeight = storedBits(q) / W.data.length;
-        await onLinear(q, { name, layer, linear, method: method.name, bitsPerWeight, ...errors, report: q.report });
+        const report = { name, layer, linear, method: method.name, bitsPerWeight, ...errors, report: q.report };
+        await onLinear(q, report, W);
         finished.set(linear, q);
         block[linear] = Q.data;
       } else {

@@ -1,0 +1,88 @@
+/** A packed checkpoint in the layout of the Hugging Face Hub, put together from the finished linears and what the original holds in full precision. */
+import { modelCard } from "../report/model_card.ts";
+import { type Checkpoint, tensorShapes } from "../model/checkpoint.ts";
+import { entriesOf, partName, type QuantizationConfig } from "../model/quantized_config.ts";
+import { planShards, type TensorHead, writeFile, writeShards } from "../model/shard_writer.ts";
+import type { QuantizedLinear } from "../quant/method.ts";
+import type { LinearReport } from "./walk.ts";
+import type { WorkFolder } from "./work_folder.ts";
+
+export interface Summary {
+  /** Of the linears of the blocks, counted from stored bytes. */
+  readonly bitsPerWeight: number;
+  /** Of all weights of the model, embedding and head included. */
+  readonly bitsPerParameter: number;
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+  readonly linears: number;
+  /** Linears whose method or calibration fell back. */
+  readonly fallbacks: number;
+}
+
+/** Files of a checkpoint that go with it unchanged. */
+const companions = [
+  ...["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"],
+  ...["added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json"],
+  ...["LICENSE", "LICENSE.txt", "LICENSE.md"],
+];
+
+/** Writes the folder `out`: shards, index, tokenizer, `quantization.jsonl` (one report per linear), model card, and the config last. */
+export async function writePacked(
+  checkpoint: Checkpoint,
+  folder: WorkFolder,
+  out: string,
+  provenance: Readonly<Record<string, string | number>>,
+  maxShardBytes?: number,
+): Promise<Summary> {
+  const { source, config, family, architecture } = checkpoint;
+  const shapes = tensorShapes(family, architecture);
+  const tensors: TensorHead[] = [];
+  const owner = new Map<string, string>();
+  const entries: Omit<QuantizedLinear, "tensors">[] = [];
+  const reports: LinearReport[] = [];
+  let parameters = 0;
+  for (const [name, shape] of shapes) {
+    parameters += shape.reduce((x, y) => x * y);
+    const finished = await folder.finished(name);
+    if (!finished) {
+      const { dtype } = source.tensors.info(name);
+      tensors.push({ name, dtype, shape });
+      continue;
+    }
+    const { q: { tensors: parts, ...entry }, report } = finished;
+    entries.push(entry);
+    reports.push(report);
+    for (const [part, { dtype, shape }] of Object.entries(parts)) {
+      tensors.push({ name: partName(name, part), dtype, shape });
+      owner.set(partName(name, part), name);
+    }
+  }
+  let held: { name: string; q: QuantizedLinear } | undefined;
+  const read = async (tensor: string): Promise<Uint8Array> => {
+    const name = owner.get(tensor);
+    if (name === undefined) return await source.tensors.read(tensor);
+    if (held?.name !== name) held = { name, q: (await folder.finished(name))!.q };
+    return held.q.tensors[Object.keys(held.q.tensors).find((part) => partName(name, part) === tensor)!].bytes;
+  };
+  const bytes = planShards(tensors, maxShardBytes).totalBytes;
+  const text = (file: string, content: string) => writeFile(`${out}/${file}`, [new TextEncoder().encode(content)]);
+  await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
+  for (const file of companions) {
+    if (await source.has(file)) await writeFile(`${out}/${file}`, [await Deno.readFile(`${source.dir}/${file}`)]);
+  }
+  const inside = reports.filter(({ layer }) => layer >= 0);
+  const weights = (list: readonly LinearReport[]) =>
+    list.reduce((sum, { name }) => sum + shapes.get(name)!.reduce((x, y) => x * y), 0);
+  const bits = inside.reduce((sum, r) => sum + r.bitsPerWeight * weights([r]), 0);
+  const summary: Summary = {
+    bitsPerWeight: bits / weights(inside),
+    bitsPerParameter: 8 * bytes / parameters,
+    bytes,
+    linears: inside.length,
+    fallbacks: reports.filter(({ report }) => report.fallback ?? report.calibrationFallback).length,
+  };
+  await text("README.md", modelCard({ base: source.name, revision: source.revision, provenance, summary, reports }));
+  const section: QuantizationConfig = { quant_method: "quant-dllm", provenance, linears: entriesOf(entries) };
+  await writeShards(out, tensors, read, { config: { ...config, quantization_config: section }, maxShardBytes });
+  return summary;
+}

@@ -1,0 +1,121 @@
+/** Hidden states on disk, as fp16: memory holds one part, and a run that is killed goes on from the last half block that all parts passed. */
+import { floatToHalf, halfToFloat } from "../tensor/half.ts";
+import type { Hidden } from "../model/engine.ts";
+import { writeFileAtomic } from "../model/file_source.ts";
+import type { Model } from "../model/model.ts";
+import type { HiddenStates, Slices } from "./hidden.ts";
+
+/** Bytes before the numbers of a part: batch, time, width and exponent as int32. */
+const HEADER = 16;
+
+export interface SpilledStates extends HiddenStates {
+  /** The half block at whose input the states stand. */
+  readonly half: number;
+}
+
+/**
+ * Opens the states in the folder `dir`, `dir/HALF/PART`; embeds the windows when there are none yet. `check` is called between parts and may throw to
+ * stop; what was written stays.
+ */
+export async function spilledStates(
+  model: Model,
+  slices: Slices,
+  dir: string,
+  check: () => void = () => {},
+): Promise<SpilledStates> {
+  const { parts } = slices;
+  const file = (half: number, part: number) => `${dir}/${half}/${part}.states`;
+  const write = (half: number, part: number, x: Hidden) => writeFileAtomic(file(half, part), encodeStates(x));
+  let at = await lastComplete(dir, parts.length, file);
+  if (at === undefined) {
+    await Deno.mkdir(`${dir}/0`, { recursive: true });
+    for (const [i, { tokens, count }] of parts.entries()) {
+      if (await exists(file(0, i))) continue;
+      check();
+      await write(0, i, await model.embed(tokens, count));
+    }
+    at = 0;
+  }
+  let half = at;
+  const get = async (part: number) => decodeStates(await Deno.readFile(file(half, part)), file(half, part));
+  return {
+    ...slices,
+    get half() {
+      return half;
+    },
+    get,
+    async advance(step) {
+      await Deno.mkdir(`${dir}/${half + 1}`, { recursive: true });
+      for (const i of parts.keys()) {
+        if (await exists(file(half + 1, i))) continue;
+        check();
+        await write(half + 1, i, await step(await get(i)));
+      }
+      half++;
+      await Deno.remove(`${dir}/${half - 1}`, { recursive: true });
+    },
+  };
+}
+
+/** Bytes of one part on disk. */
+export const statesBytes = (tokens: number, width: number): number => HEADER + 2 * tokens * width;
+
+/** The chunks of a file: header, then fp16 of x · 2^-exponent, the exponent chosen so that the largest number fits. */
+export function encodeStates({ batch, time, data }: Hidden): Uint8Array[] {
+  let largest = 0;
+  for (const x of data) {
+    const size = Math.abs(x);
+    if (size > largest) largest = size;
+    else if (Number.isNaN(x)) {
+      throw new RangeError("Cannot store hidden states: they hold NaN; the weights are damaged");
+    }
+  }
+  if (largest === Infinity) throw new RangeError("Cannot store hidden states: they overflow; the weights are damaged");
+  const exponent = largest > 32768 ? Math.ceil(Math.log2(largest)) - 15 : 0;
+  const scaled = exponent === 0 ? data : data.map((x) => x * 2 ** -exponent);
+  const header = Int32Array.of(batch, time, data.length / (batch * time), exponent);
+  const words = floatToHalf(scaled);
+  return [new Uint8Array(header.buffer), new Uint8Array(words.buffer, words.byteOffset, words.byteLength)];
+}
+
+/** Reads what `encodeStates` wrote. Throws `SyntaxError` when it is damaged. */
+export function decodeStates(bytes: Uint8Array<ArrayBuffer>, path: string): Hidden {
+  const [batch, time, width, exponent] = bytes.length >= HEADER ? new Int32Array(bytes.buffer, 0, 4) : [0, 0, 0, 0];
+  if (!(batch > 0 && time > 0 && width > 0) || bytes.length !== statesBytes(batch * time, width)) {
+    throw new SyntaxError(`Cannot read ${path}: it holds no hidden states; remove its folder and run again`);
+  }
+  const data = halfToFloat(new Uint16Array(bytes.buffer, HEADER));
+  if (exponent !== 0) { for (let i = 0; i < data.length; i++) data[i] *= 2 ** exponent; }
+  return { batch, time, data };
+}
+
+/** The furthest half that all parts have reached. */
+async function lastComplete(
+  dir: string,
+  parts: number,
+  file: (half: number, part: number) => string,
+): Promise<number | undefined> {
+  const halves: number[] = [];
+  try {
+    for await (const { name } of Deno.readDir(dir)) if (/^\d+$/.test(name)) halves.push(Number(name));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  for (const half of halves.sort((a, b) => b - a)) {
+    let complete = true;
+    for (let i = 0; complete && i < parts; i++) complete = await exists(file(half, i));
+    if (!complete) continue;
+    for (const older of halves.filter((h) => h < half)) await Deno.remove(`${dir}/${older}`, { recursive: true });
+    return half;
+  }
+  return undefined;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,152 @@
+/** The work folder of a quantisation: one file per finished linear, with the fingerprint of all that went into it, and a lock. */
+import { createHash } from "node:crypto";
+import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
+import type { QuantizedLinear, StoredTensor } from "../quant/method.ts";
+import type { Matrix } from "../tensor/matrix.ts";
+import { fileSource, writeFileAtomic } from "../model/file_source.ts";
+import type { LinearReport } from "./walk.ts";
+
+/** What a run is of: two runs may share a work folder only where all of this is equal. */
+export type RunIdentity = Readonly<Record<string, string | number | boolean>>;
+
+/** A finished linear as it stands in the work folder. */
+export interface Finished {
+  readonly q: QuantizedLinear;
+  readonly report: LinearReport;
+}
+
+export class WorkFolder implements AsyncDisposable {
+  private constructor(readonly dir: string, readonly identity: RunIdentity, readonly lock: Deno.FsFile) {}
+
+  /**
+   * Opens or creates the folder. Throws `RangeError` when it belongs to a run with other options, naming each, and `Error` when another run is at work
+   * in it or it cannot be written.
+   */
+  static async open(dir: string, identity: RunIdentity): Promise<WorkFolder> {
+    let lock: Deno.FsFile;
+    try {
+      await Deno.mkdir(`${dir}/linears`, { recursive: true });
+      lock = await Deno.open(`${dir}/lock`, { create: true, write: true });
+    } catch (error) {
+      throw new Error(
+        `Cannot write to ${dir}: ${error instanceof Error ? error.message : error}; choose another output folder`,
+      );
+    }
+    // The system releases the lock when the process ends, however it ends.
+    if (!await lock.tryLock(true)) {
+      lock.close();
+      throw new Error(
+        `Cannot quantise into ${dir}: another run is at work there; wait for it, or choose another folder`,
+      );
+    }
+    try {
+      await clearPartFiles(dir);
+      const file = `${dir}/run.json`;
+      const before = await readIfThere(file);
+      if (before === undefined) {
+        await writeFileAtomic(file, [new TextEncoder().encode(JSON.stringify(identity, null, 2) + "\n")]);
+      } else {
+        refuseOther(JSON.parse(before) as RunIdentity, identity, dir);
+      }
+    } catch (error) {
+      lock.close();
+      throw error;
+    }
+    return new WorkFolder(dir, identity, lock);
+  }
+
+  /** The finished linear, or undefined. Throws `RangeError` when it was made from other weights, `SyntaxError` when its file is damaged. */
+  async finished(name: string, W?: Matrix): Promise<Finished | undefined> {
+    const path = this.#path(name);
+    let file;
+    try {
+      file = await openSafetensors(await fileSource(path));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+    const { entry, report, weights } = file.metadata;
+    if (W && weights !== digest(W.data)) {
+      throw new RangeError(
+        `Cannot resume: ${path} was made from other weights than "${name}" has now; remove ${this.dir} to start again`,
+      );
+    }
+    const tensors: Record<string, StoredTensor> = {};
+    for (const part of file.names) {
+      const { dtype, shape } = file.info(part);
+      tensors[part] = { dtype: dtype as StoredTensor["dtype"], shape, bytes: await file.read(part) };
+    }
+    return { q: { name, ...JSON.parse(entry), tensors }, report: JSON.parse(report) };
+  }
+
+  /** Whether the linear is finished, without reading it. */
+  async has(name: string): Promise<boolean> {
+    return await Deno.stat(this.#path(name)).then((s) => s.isFile, () => false);
+  }
+
+  /** Writes a finished linear, whole or not at all. */
+  async put({ q, report }: Finished, W: Matrix): Promise<void> {
+    const { format, shape, config } = q;
+    const metadata = {
+      entry: JSON.stringify({ format, shape, config, report: q.report }),
+      report: JSON.stringify(report),
+      weights: digest(W.data),
+    };
+    await writeFileAtomic(this.#path(q.name), encodeSafetensors(q.tensors as Record<string, TensorBytes>, metadata));
+  }
+
+  /** A JSON value that a run computes once: `make` is called when the file is not there yet. */
+  async once<T>(file: string, make: () => Promise<T>): Promise<T> {
+    const path = `${this.dir}/${file}`;
+    const before = await readIfThere(path);
+    if (before !== undefined) return JSON.parse(before) as T;
+    const value = await make();
+    await writeFileAtomic(path, [new TextEncoder().encode(JSON.stringify(value) + "\n")]);
+    return value;
+  }
+
+  /** Removes the folder: the checkpoint is complete. */
+  async remove(): Promise<void> {
+    await Deno.remove(this.dir, { recursive: true });
+  }
+
+  // deno-lint-ignore require-await -- the interface asks for a promise
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.lock.close();
+  }
+
+  #path(name: string): string {
+    return `${this.dir}/linears/${name}.safetensors`;
+  }
+}
+
+/** SHA-256 of an array's bytes, in hex. */
+export function digest({ buffer, byteOffset, byteLength }: Float32Array | Int32Array | Uint8Array): string {
+  return createHash("sha256").update(new Uint8Array(buffer, byteOffset, byteLength)).digest("hex");
+}
+
+function refuseOther(before: RunIdentity, now: RunIdentity, dir: string): void {
+  const fields = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter((f) => before[f] !== now[f]);
+  if (fields.length === 0) return;
+  const changes = fields.map((f) => `${f} was ${JSON.stringify(before[f])}, is ${JSON.stringify(now[f])}`).join("; ");
+  throw new RangeError(
+    `Cannot resume in ${dir}: ${changes}. Run with the options of before, choose another output folder, or remove this one`,
+  );
+}
+
+/** Temporary files of a run that was killed while it wrote. */
+async function clearPartFiles(dir: string): Promise<void> {
+  for await (const { name, isDirectory, isFile } of Deno.readDir(dir)) {
+    if (isDirectory) await clearPartFiles(`${dir}/${name}`);
+    else if (isFile && name.endsWith(".part")) await Deno.remove(`${dir}/${name}`);
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+/** The README of a packed checkpoint: what it is, what it takes, how it was made and what was lost. */
+
+export interface ModelCard {
+  /** The original: a Hub id or a folder. */
+  readonly base: string;
+  readonly revision?: string;
+  readonly provenance: Readonly<Record<string, string | number>>;
+  readonly summary: {
+    readonly bitsPerWeight: number;
+    readonly bitsPerParameter: number;
+    readonly bytes: number;
+    readonly linears: number;
+    readonly fallbacks: number;
+  };
+  readonly reports: readonly {
+    readonly name: string;
+    readonly layer: number;
+    readonly linear: string;
+    readonly bitsPerWeight: number;
+    readonly relativeError?: number;
+    readonly heldOutError?: number;
+    readonly report: Readonly<Record<string, unknown>>;
+  }[];
+}
+
+/** Markdown with the YAML header that the Hub reads. */
+export function modelCard({ base, revision, provenance, summary, reports }: ModelCard): string {
+  const isHubId = /^[\w.-]+\/[\w.-]+$/.test(base);
+  const inside = reports.filter(({ layer }) => layer >= 0);
+  const kinds = [...Map.groupBy(inside, ({ linear }) => linear.replace(/^experts\.\d+\./, "experts: "))];
+  const rows = kinds.map(([kind, list]) => [
+    kind,
+    list.length,
+    mean(list.map((r) => r.bitsPerWeight))?.toFixed(4) ?? "",
+    percent(mean(list.flatMap((r) => r.relativeError ?? []))),
+    percent(mean(list.flatMap((r) => r.heldOutError ?? []))),
+  ]);
+  const outside = reports.filter(({ layer }) => layer < 0).map((r) => [
+    r.linear,
+    1,
+    r.bitsPerWeight.toFixed(4),
+    percent(r.relativeError),
+    "",
+  ]);
+  const fallbacks = reports.filter(({ report }) => report.fallback ?? report.calibrationFallback);
+  return [
+    "---",
+    ...(isHubId ? [`base_model: ${base}`, "base_model_relation: quantized"] : []),
+    "library_name: quant-dllm",
+    "pipeline_tag: text-generation",
+    "tags: [masked-diffusion, quantized, 2-bit]",
+    "---",
+    "",
+    `# ${base.split("/").at(-1)}, quantised by quant-dllm`,
+    "",
+    `Made from \`${base}\`${revision ? ` at revision \`${revision}\`` : ""} with the method \`${provenance.method}\`.`,
+    "The licence is that of the original.",
+    "",
+    `- **${
+      summary.bitsPerWeight.toFixed(4)
+    } bits per weight** in the ${summary.linears} linears of the blocks, scales and all, counted`,
+    "  from stored bytes",
+    `- **${summary.bitsPerParameter.toFixed(4)} bits per parameter** over the whole model, embedding and head included`,
+    `- **${summary.bytes} bytes** of tensors (${(summary.bytes / 1e9).toFixed(2)} GB, ${
+      (summary.bytes / 2 ** 30).toFixed(2)
+    } GiB)`,
+    "",
+    "## Calibration and settings",
+    "",
+    ...Object.entries(provenance).map(([key, value]) => `- ${key}: \`${value}\``),
+    "",
+    "## Errors",
+    "",
+    "tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ) by kind of linear, mean over the blocks: on the calibration inputs, and on windows held out of",
+    "the calibration. For embedding and head the squared error of the weights. Each linear has its line in `quantization.jsonl`.",
+    "",
+    "| linear | count | bits per weight | error | held out |",
+    "| --- | ---: | ---: | ---: | ---: |",
+    ...[...rows, ...outside].map((row) => `| ${row.join(" | ")} |`),
+    "",
+    ...(fallbacks.length === 0 ? ["No linear fell back to another method or calibration."] : [
+      `${fallbacks.length} linears fell back:`,
+      "",
+      ...fallbacks.map(({ name, report }) => `- \`${name}\`: ${report.fallback ?? report.calibrationFallback}`),
+    ]),
+    "",
+    "## Use",
+    "",
+    "```sh",
+    'deno task generate THIS_FOLDER "your prompt"',
+    "deno task export THIS_FOLDER --format hf --out DEQUANTISED   # bf16, for the Python world",
+    "```",
+    "",
+  ].join("\n");
+}
+
+const mean = (x: readonly number[]) => x.length === 0 ? undefined : x.reduce((a, b) => a + b, 0) / x.length;
+const percent = (x: number | undefined) => x === undefined ? "" : `${(100 * x).toFixed(2)} %`;
