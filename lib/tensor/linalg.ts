@@ -75,14 +75,15 @@ export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOpti
   if (!(first >= 0)) throw new RangeError(`Cannot factor H with damping ${first}: wanted a number of at least 0`);
   const mean = meanDiagonal(H);
   let damping = first;
+  const work = matrix64(n, n), scratch: Scratch = { left: [], right: [], product: [] };
   for (let retries = 0;; retries++) {
-    const work = matrix64(n, n);
     for (let i = 0; i < n; i++) {
+      work.data.fill(0, i * n, i * n + i);
       work.data.set(H.data.subarray(i * n + i, (i + 1) * n), i * n + i);
       work.data[i * n + i] += damping * mean;
     }
     try {
-      await factorBlock(work, 0, n, kernels, signal);
+      await factorBlock(work, 0, n, scratch, kernels, signal);
       return { U: work, damping, retries };
     } catch (error) {
       if (!(error instanceof NumericalError) || retries === RETRIES) throw error;
@@ -104,35 +105,54 @@ async function factorBlock(
   A: Matrix64,
   offset: number,
   n: number,
+  scratch: Scratch,
   kernels: Kernels,
   signal?: AbortSignal,
 ): Promise<void> {
   signal?.throwIfAborted();
   if (n <= LEAF) return factorLeaf(A, offset, n);
   const n1 = Math.ceil(n / LEAF / 2) * LEAF, n2 = n - n1, middle = offset + n1, end = offset + n;
-  await factorBlock(A, middle, n2, kernels, signal);
+  const read = (part: "left" | "right", row: number, rowEnd: number, col: number, colEnd: number) =>
+    readBlock(A, row, col, take(scratch[part], rowEnd - row, colEnd - col));
+  const multiply = (left: Matrix64, right: Matrix64, transB = false) => {
+    const out = take(scratch.product, left.rows, transB ? right.rows : right.cols);
+    return kernels.gemm64(left, right, { transB, out });
+  };
+  await factorBlock(A, middle, n2, scratch, kernels, signal);
   for (const [from, to] of panels(middle, end)) {
     // Columns of V12 from those of A12 on their right: U22ᵀ is lower triangular.
-    const left = readBlock(A, offset, from, n1, end - from), U22 = readBlock(A, from, from, to - from, end - from);
-    writeBlock(A, offset, from, await kernels.gemm64(left, U22, { transB: true }));
+    const A12 = read("left", offset, middle, from, end), U22 = read("right", from, to, from, end);
+    writeBlock(A, offset, from, await multiply(A12, U22, true));
   }
-  const V12 = readBlock(A, offset, middle, n1, n2);
+  const V12 = read("left", offset, middle, middle, end);
   for (const [from, to] of panels(offset, middle)) {
     const upper = rowsOf(V12, from - offset, to - offset), lower = rowsOf(V12, from - offset, n1);
-    subtractUpper(A, from, await kernels.gemm64(upper, lower, { transB: true }));
+    subtractUpper(A, from, await multiply(upper, lower, true));
   }
-  await factorBlock(A, offset, n1, kernels, signal);
+  await factorBlock(A, offset, n1, scratch, kernels, signal);
+  const again = read("left", offset, middle, middle, end);
   for (const [from, to] of panels(offset, middle)) {
-    const U11 = readBlock(A, from, from, to - from, middle - from);
-    writeBlock(A, from, middle, await kernels.gemm64(U11, rowsOf(V12, from - offset, n1)));
+    const U11 = read("right", from, to, from, middle);
+    writeBlock(A, from, middle, await multiply(U11, rowsOf(again, from - offset, n1)));
   }
   for (const [from, to] of panels(middle, end).reverse()) {
-    const left = readBlock(A, offset, middle, n1, to - middle),
-      U22 = readBlock(A, middle, from, to - middle, to - from);
-    const product = await kernels.gemm64(left, U22);
+    const product = await multiply(read("left", offset, middle, middle, to), read("right", middle, to, from, to));
     for (let k = 0; k < product.data.length; k++) product.data[k] = -product.data[k];
     writeBlock(A, offset, from, product);
   }
+}
+
+/** One buffer for each side of a product, in a list of one or none: fresh memory for each would take longer to fill with zeros than to copy to. */
+interface Scratch {
+  readonly left: Float64Array[];
+  readonly right: Float64Array[];
+  readonly product: Float64Array[];
+}
+
+/** A matrix over the buffer, which grows when it must; its numbers are whatever they were. */
+function take(buffer: Float64Array[], rows: number, cols: number): Matrix64 {
+  if (!(buffer[0]?.length >= rows * cols)) buffer[0] = new Float64Array(rows * cols);
+  return matrix64(rows, cols, buffer[0].subarray(0, rows * cols));
 }
 
 /** [start, end) in up to eight panels of whole leaves: narrower ones would spare little more, and products lose speed. */
@@ -156,11 +176,11 @@ function factorLeaf(A: Matrix64, offset: number, n: number): void {
   }
 }
 
-function readBlock(A: Matrix64, row: number, col: number, rows: number, cols: number): Matrix64 {
-  const out = matrix64(rows, cols);
-  for (let i = 0; i < rows; i++) {
+/** Fills `out` with the block of A that starts at (row, col). */
+function readBlock(A: Matrix64, row: number, col: number, out: Matrix64): Matrix64 {
+  for (let i = 0; i < out.rows; i++) {
     const at = (row + i) * A.cols + col;
-    out.data.set(A.data.subarray(at, at + cols), i * cols);
+    out.data.set(A.data.subarray(at, at + out.cols), i * out.cols);
   }
   return out;
 }
