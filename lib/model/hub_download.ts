@@ -97,7 +97,7 @@ export async function download(task: Download): Promise<void> {
     {
       using out = await Deno.open(partial, { read: true, write: true, create: true });
       const hash = startHash(file);
-      count = resumed ? await hashFile(out, hash, file.size) : 0;
+      count = resumed ? await hashFile(out, hash) : 0;
       if (count === 0) {
         await out.truncate(0);
         await out.seek(0, Deno.SeekMode.Start);
@@ -183,10 +183,8 @@ function startHash({ hash, size }: HubFile): Hash {
   return hash.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
 }
 
-/** Hashes what is in `file` and gives its length; 0, with the hash untouched, when it is longer than `limit`. */
-async function hashFile(file: Deno.FsFile, hash: Hash, limit: number): Promise<number> {
-  const { size } = await file.stat();
-  if (size > limit) return 0;
+/** Hashes what is in `file` and gives its length. */
+async function hashFile(file: Deno.FsFile, hash: Hash): Promise<number> {
   const buffer = new Uint8Array(1 << 20);
   let at = 0;
   for (let count; (count = await file.read(buffer)) !== null; at += count) {

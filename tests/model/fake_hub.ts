@@ -23,6 +23,8 @@ export interface FakeHub extends AsyncDisposable {
     noRanges?: boolean;
     /** Sends large files from there: another origin. */
     redirect?: string;
+    /** Says that the list goes on there: another origin. */
+    next?: string;
     /** Changes what is listed. */
     list?: (entry: Record<string, unknown>) => Record<string, unknown>;
     /** Answers every request so. */
@@ -113,7 +115,8 @@ export function fakeHub(
     if (api?.[3] === "revision") return json({ _id: "1", id, sha: commit, lastModified: "2026-01-01T00:00:00Z" });
     if (api?.[3] === "tree") {
       const entries = Object.entries(files).filter(([path]) => !path.includes("/")).map(([p, c]) => entryOf(p, c));
-      return json([...entries, { type: "directory", path: "folder", size: 0, oid: "0".repeat(40) }]);
+      const list = [...entries, { type: "directory", path: "folder", size: 0, oid: "0".repeat(40) }];
+      return json(list, faults.next ? { headers: { Link: `<${faults.next}/more>; rel="next"` } } : {});
     }
     if (api?.[3] === "paths-info") {
       const { paths } = await request.json() as { paths: string[] };
