@@ -34,10 +34,32 @@ export async function roundToNearest(
   const groups = Math.ceil(cols / group);
   const scales = new Float32Array(rows * groups), zeros = new Uint8Array(rows * groups);
   const codes = new Uint8Array(rows * cols);
-  signal?.throwIfAborted();
-  await kernels.rows(fitRows, rows, { w, cols, group, bits, symmetric, clip, scales, zeros }, {
-    costPerRow: cols * (clip ? 1000 : 2),
-  });
-  await kernels.rows(roundRows, rows, { w, cols, group, bits, scales, zeros, codes }, { costPerRow: 5 * cols });
+  const slab = newSlab(Math.min(rows, Math.max(1, Math.floor(SLAB / cols))), cols, groups);
+  for (let start = 0; start < rows; start += slab.rows) {
+    signal?.throwIfAborted();
+    const count = Math.min(slab.rows, rows - start);
+    slab.w.set(w.subarray(start * cols, (start + count) * cols));
+    const args = { ...slab, cols, group, bits };
+    await kernels.rows(fitRows, count, { ...args, symmetric, clip }, { costPerRow: cols * (clip ? 1000 : 2) });
+    await kernels.rows(roundRows, count, args, { costPerRow: 5 * cols });
+    codes.set(slab.codes.subarray(0, count * cols), start * cols);
+    scales.set(slab.scales.subarray(0, count * groups), start * groups);
+    zeros.set(slab.zeros.subarray(0, count * groups), start * groups);
+  }
   return storeUniform(linear.name, { rows, cols, bits, group, symmetric, codes, scales, zeros }, report);
+}
+
+/** Weights that are quantised together: an embedding is too large to be handed to other threads whole. */
+const SLAB = 2 ** 21;
+
+/** Some rows of weights and what becomes of them, in memory that threads share. */
+function newSlab(rows: number, cols: number, groups: number) {
+  const shared = (bytes: number) => new SharedArrayBuffer(bytes);
+  return {
+    rows,
+    w: new Float32Array(shared(4 * rows * cols)),
+    scales: new Float32Array(shared(4 * rows * groups)),
+    zeros: new Uint8Array(shared(rows * groups)),
+    codes: new Uint8Array(shared(rows * cols)),
+  };
 }

@@ -134,9 +134,10 @@ export const roundRows = defineRows({
     const { w, cols, group, bits, scales, zeros, codes } = args;
     const groups = Math.ceil(cols / group), levels = 2 ** bits - 1;
     for (let i = rowStart; i < rowEnd; i++) {
-      for (let j = 0; j < cols; j++) {
-        const at = i * groups + Math.floor(j / group);
-        codes[i * cols + j] = codeOf(w[i * cols + j], scales[at], zeros[at], levels);
+      for (let g = 0; g < groups; g++) {
+        const scale = scales[i * groups + g], zero = zeros[i * groups + g];
+        const end = i * cols + Math.min((g + 1) * group, cols);
+        for (let at = i * cols + g * group; at < end; at++) codes[at] = codeOf(w[at], scale, zero, levels);
       }
     }
   },

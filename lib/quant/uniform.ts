@@ -61,11 +61,19 @@ export function readUniform({ shape: [rows, cols], config, tensors }: QuantizedL
 export const decodeUniform: Decoder = (q): Matrix => {
   const { rows, cols, group, codes, scales, zeros, groupOf } = readUniform(q);
   const groups = Math.ceil(cols / group);
-  const W = matrix(rows, cols);
+  const W = matrix(rows, cols), out = W.data;
   for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++) {
-      const at = i * groups + (groupOf ? groupOf[j] : Math.floor(j / group));
-      W.data[i * cols + j] = scales[at] * (codes[i * cols + j] - zeros[at]);
+    if (groupOf) {
+      for (let j = 0, p = i * cols; j < cols; j++, p++) {
+        const at = i * groups + groupOf[j];
+        out[p] = scales[at] * (codes[p] - zeros[at]);
+      }
+      continue;
+    }
+    for (let g = 0; g < groups; g++) {
+      const scale = scales[i * groups + g], zero = zeros[i * groups + g];
+      const end = i * cols + Math.min((g + 1) * group, cols);
+      for (let p = i * cols + g * group; p < end; p++) out[p] = scale * (codes[p] - zero);
     }
   }
   return W;

@@ -44,6 +44,20 @@ Deno.test("rtn: the same bytes with fast kernels", async () => {
   assertEquals(await method.quantize({ name, W, kernels }), await method.quantize({ name, W }));
 });
 
+Deno.test("rtn: rows do not see each other, however many there are", async () => {
+  const rows = 130, cols = 2 ** 15; // more weights than are taken at a time, and not a multiple of it
+  const W = matrix(rows, cols, Float32Array.from({ length: rows * cols }, (_, k) => Math.sin(k * k)));
+  const method = rtn({ bits: 4, group: 128 });
+  const q = await method.quantize({ name: "embed", W });
+  for (const i of [0, 63, 64, 127, 128, 129]) {
+    const row = matrix(1, cols, W.data.slice(i * cols, (i + 1) * cols));
+    const alone = (await method.quantize({ name: "row", W: row })).tensors;
+    for (const [name, { bytes }] of Object.entries(alone)) {
+      assertEquals(q.tensors[name].bytes.slice(i * bytes.length, (i + 1) * bytes.length), bytes, `${name} of row ${i}`);
+    }
+  }
+});
+
 Deno.test("rtn: its name says its options", () => {
   assertEquals(rtn({ bits: 2 }).name, "rtn-2b");
   assertEquals(rtn({ bits: 4, group: 32, symmetric: true, clip: true }).name, "rtn-4b-g32-sym-clip");
