@@ -1,0 +1,67 @@
+/** Calibration on the model's own way of writing: the states that its sampler visits between a prompt and a finished text. */
+import type { Denoiser } from "../diffusion/denoiser.ts";
+import type { Calibration, Corpus } from "../diffusion/mcs.ts";
+import { lladaSampler, type Sampler } from "../diffusion/sampler.ts";
+import { rng } from "../tensor/rng.ts";
+
+export interface SamplerStatesOptions {
+  readonly seed: number;
+  /** gamma: the share of each window, from its start, that is the prompt; the model writes the rest anew. */
+  readonly prefix?: number;
+  readonly sampler?: Sampler;
+  /** Steps of the sampler from prompt to finished text. */
+  readonly steps?: number;
+  /** States taken from each window's text, all on one way. */
+  readonly states?: number;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Lets the model continue the prefix of each window with its sampler, and takes what it sees at random steps: the prefix, what it has committed so far,
+ * and masks. MCS masks text of the corpus independently; here the visible tokens are the model's own and were committed in its order. The steps are
+ * stratified over the way from all masks to none: N · S states in as many strata, and the S states of one window spread over all of it. A window costs
+ * as many forward passes as its last state lies steps in.
+ *
+ * @returns N · S windows as long as those of the corpus, the states of a window next to each other; their timesteps are the masked shares of what the
+ *   model writes.
+ * @throws RangeError when the corpus is empty, `prefix` leaves nothing to write, `states` or `steps` is no positive integer or does not suit the sampler.
+ */
+export async function samplerStates(
+  denoiser: Denoiser,
+  corpus: Corpus,
+  options: SamplerStatesOptions,
+): Promise<Calibration> {
+  const { seed, prefix = 0.25, sampler = lladaSampler(), steps = 32, states = 1, onProgress, signal } = options;
+  const count = corpus.windows.length;
+  if (count === 0) throw new RangeError("Cannot take sampler states: the corpus holds no windows");
+  if (!(prefix >= 0 && prefix < 1)) {
+    throw new RangeError(`Cannot take sampler states with prefix ${prefix}: wanted a share from 0, below 1`);
+  }
+  if (!(Number.isInteger(states) && states > 0 && Number.isInteger(steps) && steps > 0)) {
+    throw new RangeError(`Cannot take ${states} sampler states of ${steps} steps: wanted positive integers`);
+  }
+  const random = rng(seed, "states");
+  const order = random.shuffle(Array.from({ length: count }, (_, i) => i));
+  const windows: Int32Array[] = [], timesteps: number[] = [];
+  for (const [i, window] of corpus.windows.entries()) {
+    const kept = Math.floor(prefix * window.length);
+    const length = window.length - kept;
+    // State s of this window lies in stratum s · N + order[i] of N · S, so windows share out every S-th part of the way.
+    const taken = Array.from(
+      { length: states },
+      (_, s) => Math.floor((s * count + order[i] + random.next()) / (count * states) * steps),
+    );
+    const way = sampler.walk(denoiser, window.slice(0, kept), { length, steps, seed: `${seed} states ${i}`, signal });
+    for await (const { tokens, masked, done } of way) {
+      for (const _ of taken.filter((step) => step === done)) {
+        windows.push(tokens);
+        timesteps.push(masked / length);
+      }
+      if (done === taken.at(-1)) break;
+    }
+    onProgress?.(i + 1, count);
+  }
+  const name = ["states", sampler.name, `s${steps}`, states === 1 ? "" : `n${states}`, `g${prefix}`];
+  return { name: name.filter(Boolean).join("-"), windows, timesteps };
+}
