@@ -7,7 +7,9 @@ import proto from "onnx-proto";
 const { onnx } = proto;
 
 export type Dimension = number | string;
-export type ElementType = "float32" | "float64" | "int64" | "bool";
+export type ElementType = "float32" | "float64" | "float16" | "int64" | "uint8" | "bool";
+/** What a stored tensor is made from; the kind of array says the element type. */
+export type TensorData = Float32Array | Float16Array | BigInt64Array | Uint8Array;
 
 /** A tensor of the graph. */
 export interface Value {
@@ -24,19 +26,29 @@ export interface Node {
   readonly attributes: Attributes;
 }
 
+/** Bytes that a serialised graph refers to by `path`. */
+export interface External {
+  readonly path: string;
+  readonly data: Uint8Array;
+}
+
 export type Attributes = Readonly<Record<string, number | readonly number[] | string>>;
 
 /** Attributes that ONNX declares as float; every other number is an integer attribute. */
 const floatAttributes = new Set(["epsilon"]);
 /** Operators of onnxruntime's own domain. */
-const microsoftOperators = new Set(["FusedMatMul", "RotaryEmbedding", "MultiHeadAttention"]);
-const elementTypes = { float32: 1, int64: 7, bool: 9, float64: 11 } as const;
+const microsoftOperators = new Set(["FusedMatMul", "RotaryEmbedding", "MultiHeadAttention", "MatMulNBits"]);
+const elementTypes = { float32: 1, uint8: 2, int64: 7, bool: 9, float16: 10, float64: 11 } as const;
+
+/** An optional input that an operator does without. */
+export const absent: Value = { name: "", type: "float32", shape: [] };
 
 export class Graph {
   readonly nodes: Node[] = [];
   readonly #inputs: Value[] = [];
   readonly #outputs: Value[] = [];
   readonly #constants: { value: Value; bytes: Uint8Array }[] = [];
+  readonly #external: { value: Value; bytes: Uint8Array }[] = [];
   readonly #scalars = new Map<string, Value>();
   #count = 0;
 
@@ -48,11 +60,18 @@ export class Graph {
   }
 
   /** A tensor that is stored in the graph. */
-  constant(data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
-    const type = data instanceof Float32Array ? "float32" : "int64";
-    const value: Value = { name: `#c${this.#count++}`, type, shape };
-    this.#constants.push({ value, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
-    return value;
+  constant(data: TensorData, shape: readonly number[]): Value {
+    return this.#store(this.#constants, data, shape);
+  }
+
+  /** A tensor that lies beside the graph (see `external`): for weights, which the protobuf bytes would hold a second time. */
+  weight(data: TensorData, shape: readonly number[]): Value {
+    return this.#store(this.#external, data, shape);
+  }
+
+  /** The bytes of the tensors made by `weight`, under the names that the serialised graph calls them: what a session is opened with. */
+  get external(): readonly External[] {
+    return this.#external.map(({ value, bytes }) => ({ path: value.name, data: bytes }));
   }
 
   /** A float32 scalar, stored once however often it is used. */
@@ -110,12 +129,18 @@ export class Graph {
         name: "graph",
         input: this.#inputs.map(info),
         output: this.#outputs.map(info),
-        initializer: this.#constants.map(({ value, bytes }) => ({
-          name: value.name,
-          dataType: elementTypes[value.type],
-          dims: value.shape as number[],
-          rawData: bytes,
-        })),
+        initializer: [
+          ...this.#constants.map(({ value, bytes }) => ({ ...tensorInfo(value), rawData: bytes })),
+          ...this.#external.map(({ value, bytes }) => ({
+            ...tensorInfo(value),
+            dataLocation: onnx.TensorProto.DataLocation.EXTERNAL,
+            externalData: [
+              { key: "location", value: value.name },
+              { key: "offset", value: "0" },
+              { key: "length", value: String(bytes.length) },
+            ],
+          })),
+        ],
         node: this.nodes.map(({ op, inputs, outputs, attributes }) => ({
           opType: op,
           domain: microsoftOperators.has(op) ? "com.microsoft" : "",
@@ -128,11 +153,28 @@ export class Graph {
     return onnx.ModelProto.encode(model).finish();
   }
 
+  #store(where: { value: Value; bytes: Uint8Array }[], data: TensorData, shape: readonly number[]): Value {
+    const type = data instanceof Float32Array
+      ? "float32"
+      : data instanceof Float16Array
+      ? "float16"
+      : data instanceof Uint8Array
+      ? "uint8"
+      : "int64";
+    const value: Value = { name: `#c${this.#count++}`, type, shape };
+    where.push({ value, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    return value;
+  }
+
   #cached(key: string, make: () => Value): Value {
     let value = this.#scalars.get(key);
     if (!value) this.#scalars.set(key, value = make());
     return value;
   }
+}
+
+function tensorInfo({ name, type, shape }: Value) {
+  return { name, dataType: elementTypes[type], dims: shape as number[] };
 }
 
 function encodeAttribute([name, value]: [string, number | readonly number[] | string]) {

@@ -2,7 +2,7 @@
 import * as ort from "onnxruntime-node";
 import { type GemmOptions, type Products, productShape } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { Graph } from "./graph.ts";
+import { type External, Graph } from "./graph.ts";
 import { matmul } from "./ops.ts";
 
 /** Where the arithmetic runs. `auto` takes a GPU when there is one. */
@@ -30,8 +30,8 @@ export interface Float32Feed {
 /** A device with its sessions; its products are those of the `Kernels` seam. */
 export interface Runtime extends Products, AsyncDisposable {
   readonly device: Exclude<Device, "auto">;
-  /** A session for a serialised graph, freed with the runtime at the latest. */
-  session(model: Uint8Array): Promise<Session>;
+  /** A session for a serialised graph and the tensors beside it, freed with the runtime at the latest. It keeps neither array. */
+  session(model: Uint8Array, external?: readonly External[]): Promise<Session>;
 }
 
 ort.env.logLevel = "fatal"; // Failures come back as errors; the native log would repeat them on stderr.
@@ -99,17 +99,18 @@ class OnnxRuntime implements Runtime {
 
   constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {}
 
-  session(model: Uint8Array): Promise<Session> {
-    return this.#open(model, true);
+  session(model: Uint8Array, external: readonly External[] = []): Promise<Session> {
+    return this.#open(model, true, external);
   }
 
   /** Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. */
-  async #open(model: Uint8Array, spinning: boolean): Promise<Session> {
+  async #open(model: Uint8Array, spinning: boolean, external: readonly External[] = []): Promise<Session> {
     const session = new OnnxSession(
       await ort.InferenceSession.create(model, {
         executionProviders: this.device === "cpu" ? ["cpu"] : [this.device, "cpu"],
         intraOpNumThreads: this.threads,
         logSeverityLevel: 3,
+        externalData: [...external],
         extra: { session: { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
       }),
       () => this.#sessions.delete(session),

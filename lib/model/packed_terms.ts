@@ -1,0 +1,145 @@
+/**
+ * A stored linear as a sum of products that `MatMulNBits` computes. Each term takes some columns of x, times column scales where the form has them, and
+ * multiplies with uniform codes: (code - zero) · scale per row and kernel block.
+ */
+import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/block_form.ts";
+import type { QuantizedLinear } from "../quant/method.ts";
+import { rowScalesOf } from "../quant/row_scales.ts";
+import { fillCodes, recode } from "./packed_codes.ts";
+import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./packed_kernel.ts";
+import { uniformTerms } from "./packed_uniform.ts";
+
+/**
+ * The terms of a stored linear. `narrow` keeps two-bit codes in two bits, which the kernels with int8 activations want; without, they take four, which
+ * those with float activations want.
+ *
+ * @throws RangeError when a tensor does not fit the shape, TypeError for an unknown form.
+ */
+export function termsOf(q: QuantizedLinear, narrow: boolean): StoredTerms {
+  if (q.format === "uniform") return uniformTerms(q, narrow);
+  if (q.format === "binary" || q.format === "levels") return { terms: blockTerms(q, narrow) };
+  throw new TypeError(`Cannot run "${q.name}" packed: its format is "${q.format}", wanted uniform, binary or levels`);
+}
+
+/** A column block of the forms `binary` and `levels`: where its parts stand in the stored tensors. */
+interface StoredBlock extends Run {
+  readonly order: number;
+  /** Its codes start at this byte. */
+  readonly byte: number;
+  /** Its first row of row scales. */
+  readonly plane: number;
+  /** Its first column scale. */
+  readonly scale: number;
+}
+
+/** One term of a block-wise form: which blocks it reads, and how codes and scales enter. */
+interface Part {
+  readonly blocks: readonly StoredBlock[];
+  readonly bits: 2 | 4;
+  /** Factor on row scales. */
+  readonly factor: number;
+  /** Added to the block's first row and column scale: the plane. */
+  readonly plane: number;
+  /** What a stored code of so many bits becomes. */
+  map(code: number, order: number): number;
+  readonly shifted?: boolean;
+}
+
+function blockTerms(q: QuantizedLinear, narrow: boolean): Term[] {
+  const [rows, cols] = q.shape;
+  const group = groupOf(q), binary = q.format === "binary";
+  const blocks: StoredBlock[] = [];
+  let byte = 0, plane = 0, scale = 0;
+  blockOrders(q).forEach((order, b) => {
+    const from = b * group, width = Math.min(group, cols - from);
+    blocks.push({ from, width, order, byte, plane, scale });
+    byte += Math.ceil(rows * width * order / 8);
+    plane += binary ? order : 1;
+    scale += binary ? order * width : width;
+  });
+  const codes = bytesOf(q, "codes"), rowScale = rowScalesOf(q), colScale = halvesOf(q, "col_scale");
+  for (
+    const [what, found, wanted] of [
+      ["bytes of codes", codes.length, byte],
+      ["row scales", rowScale.length, plane * rows],
+      ["column scales", colScale.length, scale],
+    ] as const
+  ) {
+    if (found !== wanted) throw new RangeError(`Cannot run "${q.name}": it has ${found} ${what}, wanted ${wanted}`);
+  }
+  const parts = binary ? planes(blocks, narrow) : levels(blocks, narrow);
+  return parts.map((part) => blockTerm(part, rows, kernelBlock(group), codes, rowScale, colScale));
+}
+
+/** Form `binary`: one term per sign plane, codes one above and below the zero point. */
+function planes(blocks: readonly StoredBlock[], narrow: boolean): Part[] {
+  const bits = narrow ? 2 : 4, zero = 1 << (bits - 1);
+  return [0, 1, 2].map((plane): Part => ({
+    blocks: blocks.filter((b) => b.order > plane),
+    bits,
+    factor: 1,
+    plane,
+    map: (code) => zero + ((code >> plane) & 1 ? 1 : -1),
+  })).filter((part) => part.blocks.length > 0);
+}
+
+/** Form `levels`: one term per number of bits, levels 2 q - (2^K - 1) above the zero point. In two bits, K = 2 is 2 a (q - 2) + a. */
+function levels(blocks: readonly StoredBlock[], narrow: boolean): Part[] {
+  return [1, 2, 3].map((order): Part => {
+    const chosen = blocks.filter((b) => b.order === order);
+    if (order === 2 && narrow) {
+      return {
+        blocks: chosen,
+        bits: 2,
+        factor: 2,
+        plane: 0,
+        map: (code) => code,
+        shifted: true,
+      };
+    }
+    const bits = narrow && order === 1 ? 2 : 4, zero = 1 << (bits - 1);
+    return { blocks: chosen, bits, factor: 1, plane: 0, map: (code) => zero + 2 * code - (2 ** order - 1) };
+  }).filter((part) => part.blocks.length > 0);
+}
+
+function blockTerm(
+  { blocks, bits, factor, plane, map, shifted }: Part,
+  rows: number,
+  block: number,
+  codes: Uint8Array,
+  rowScale: Float32Array,
+  colScale: Float32Array,
+): Term {
+  const runs = blocks.flatMap((b) => runsOf(b.from, b.width, block));
+  const n = runs.length;
+  const out = new Uint8Array(rows * n * block * bits / 8);
+  const scales = new Float32Array(rows * n), columns = new Float32Array(n * block);
+  const shift = shifted ? new Float32Array(n * rows) : undefined;
+  let at = 0;
+  for (const b of blocks) {
+    const table = Array.from({ length: 1 << b.order }, (_, code) => map(code, b.order));
+    const a = rowScale.subarray((b.plane + plane) * rows, (b.plane + plane + 1) * rows);
+    const c = colScale.subarray(b.scale + plane * b.width);
+    for (const { from, width } of runsOf(0, b.width, block)) {
+      const place = { rows, to: out, strideTo: n * block };
+      recode(b.order, bits, table, {
+        ...place,
+        count: width,
+        from: codes.subarray(b.byte),
+        at: from,
+        stride: b.width,
+        atTo: at * block,
+      });
+      padRows(out, bits, rows, n * block, at * block + width, block - width, 1 << (bits - 1));
+      for (let i = 0; i < rows; i++) scales[i * n + at] = factor * a[i];
+      shift?.set(a, at * rows);
+      columns.set(c.subarray(from, from + width), at * block);
+      at++;
+    }
+  }
+  return { rows, block, runs, bits, codes: out, scales, colScale: columns, shift };
+}
+
+function padRows(to: Uint8Array, bits: number, rows: number, stride: number, at: number, count: number, code: number) {
+  if (count > 0) { for (let i = 0; i < rows; i++) fillCodes(to, bits, at + i * stride, count, code); }
+}
