@@ -4,16 +4,17 @@
  */
 import { referenceKernels } from "../tensor/kernels.ts";
 import { NumericalError } from "../tensor/errors.ts";
-import { type UpperFactor, upperFactor } from "../tensor/linalg.ts";
-import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import type { UpperFactor } from "../tensor/linalg.ts";
+import { type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
 import { marginals } from "./daq_fit.ts";
 import { type DaqOptions, type DaqSettings, nameOf, profiles, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";
+import { dampened, sharedFactor } from "./factor.ts";
 import { encodeLevels } from "./levels.ts";
 import { fitLevelBlock } from "./levels_fit.ts";
 import { type PlacedLevels, refineLevels } from "./levels_refine.ts";
-import { readHessian, readWeight, withoutDeadInputs } from "./linear.ts";
+import { aliveInputs, readHessian, readWeight } from "./linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
 import { obs } from "./obs.ts";
 
@@ -63,7 +64,7 @@ export function levels(options: LevelsOptions): Method {
 async function scoreLinear(linear: LinearInput, group: number, damping: number): Promise<LinearScore> {
   const { kernels = referenceKernels, signal } = linear;
   const { W, H } = readLinear(linear, true);
-  const { U } = await upperFactor(H!, { damping, kernels, signal });
+  const { U } = await sharedFactor(linear, H!, { damping, kernels, signal });
   const scores = blockScores(W, U, group);
   return { scores, sizes: Array.from(scores, (_, b) => W.rows * Math.min(group, W.cols - b * group)) };
 }
@@ -84,7 +85,7 @@ async function quantizeLinear(
   const { W, H, dead } = readLinear(linear, needsHessian);
   let factor: UpperFactor = { U: identity(W.cols), damping: 0, retries: 0 };
   try {
-    if (H) factor = await upperFactor(H, { damping: settings.damping, kernels, signal });
+    if (H) factor = await sharedFactor(linear, H, { damping: settings.damping, kernels, signal });
   } catch (error) {
     if (!(error instanceof NumericalError)) throw error;
     return await quantizeWithoutData(linear, options, error.message);
@@ -143,19 +144,9 @@ async function quantizeWithoutData(linear: LinearInput, options: LevelsOptions, 
 }
 
 /** W and H without dead inputs, columns that no token excites; H only where the method reads it. */
-function readLinear(linear: LinearInput, needsHessian: boolean): { W: Matrix; H?: Matrix64; dead: number } {
+function readLinear(linear: LinearInput, needsHessian: boolean): { W: Matrix; H?: Matrix | Matrix64; dead: number } {
   const W = readWeight(linear);
-  return needsHessian ? withoutDeadInputs(W, readHessian(linear, W.cols)) : { W, dead: 0 };
-}
-
-/** H + damping · mean(diag H) · I in float32, for large products. */
-function dampened(H: Matrix64, damping: number): Matrix {
-  const n = H.rows;
-  let mean = 0;
-  for (let j = 0; j < n; j++) mean += H.data[j * n + j] / n;
-  const out = matrix(n, n, Float32Array.from(H.data));
-  for (let j = 0; j < n; j++) out.data[j * n + j] = H.data[j * n + j] + damping * mean;
-  return out;
+  return needsHessian ? aliveInputs(W, readHessian(linear, W.cols)) : { W, dead: 0 };
 }
 
 function identity(n: number): Matrix64 {
