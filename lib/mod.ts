@@ -14,6 +14,9 @@ export { abmp } from "./quant/abmp.ts";
 export { daq } from "./quant/daq.ts";
 export { gptq } from "./methods/gptq.ts";
 export { rtn } from "./methods/rtn.ts";
+export { levels } from "./quant/levels_method.ts";
+export { scaled8 } from "./quant/row_scales.ts";
+export { except } from "./quant/except.ts";
 
 // Diffusion
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
@@ -25,12 +28,16 @@ export { familyOf, lladaShapes } from "./model/families.ts";
 export { type FastKernels, fastKernels } from "./model/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./model/runtime.ts";
-export { loadModel } from "./model/checkpoint.ts";
+export { type Checkpoint, loadModel, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
+export { freeDisk, freeMemory } from "./model/room.ts";
 export { saveModel } from "./model/save.ts";
 
 // Quantising and measuring
 export { loadCorpus } from "./pipeline/corpus.ts";
 export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantize.ts";
+export { quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
+export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
+export { samplerStates } from "./pipeline/states.ts";
 export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./pipeline/study.ts";
 export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";

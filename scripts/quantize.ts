@@ -1,103 +1,204 @@
-/** Quantises a checkpoint folder into a packed checkpoint: see `deno task quantize --help`. */
+/** Quantises a checkpoint, a folder or an id of the Hugging Face Hub, into a packed one: see `deno task quantize --help`. */
 import {
   abmp,
+  checkRoom,
   daq,
   type Device,
+  Engine,
+  except,
   fastKernels,
+  freeDisk,
+  freeMemory,
   gptq,
-  type LinearReport,
+  levels,
   loadCorpus,
-  loadModel,
   type Method,
-  quantize,
+  openCheckpoint,
+  openRuntime,
+  planQuantization,
+  planText,
+  quantizeCheckpoint,
   rtn,
-  saveModel,
+  samplerStates,
+  scaled8,
   simulateMasks,
-  sizeOf,
+  streamedModel,
   visible,
 } from "quant-dllm";
 import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
 
-const options = readOptions("deno task quantize MODEL_DIR --out DIR [options]", {
-  out: { help: "folder for the packed checkpoint" },
-  method: {
-    default: "quant-dllm",
-    help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, gptq, rtn",
+/** Calibrations by name. `paper` is that of Quant-dLLM; `laptop` fits an evening on a few cores. */
+const presets: Readonly<Record<string, { calibration: string; windows: number; length: number }>> = {
+  paper: { calibration: "c4", windows: 128, length: 4096 },
+  laptop: { calibration: "wikitext", windows: 32, length: 1024 },
+};
+
+const options = readOptions(
+  "deno task quantize MODEL --out DIR [options]      MODEL: a folder, or org/name on the Hub",
+  {
+    out: { help: "folder for the packed checkpoint; a run that was stopped goes on there" },
+    method: {
+      default: "quant-dllm",
+      help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, levels, gptq, rtn",
+    },
+    bits: { default: "2", help: "bits per weight: planes for quant-dllm" },
+    group: { default: "auto", help: "columns that share scales; auto: 128, or 32 for models narrower than 1024" },
+    abmp: { default: "0", help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)" },
+    "row-scale-bits": { default: "16", help: "16, or 8 for row scales in one byte (quant-dllm and levels)" },
+    "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4" },
+    "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4" },
+    preset: { default: "laptop", help: "calibration: laptop (wikitext, 32 x 1024) or paper (c4, 128 x 4096)" },
+    calibration: {
+      default: "preset",
+      help: "c4, wikitext, sampler (the model's own states over wikitext), .txt, .jsonl",
+    },
+    windows: { default: "preset", help: "calibration windows" },
+    length: { default: "preset", help: "tokens per window" },
+    "held-out": { default: "4", help: "further windows on which errors are measured, not calibrated" },
+    batch: { default: "auto", help: "windows per forward pass; auto: about 4096 tokens" },
+    mcs: { default: true, help: "mask the calibration windows as at inference (--no-mcs: visible text)" },
+    seed: { default: "1", help: "of the windows and their masks" },
+    revision: { default: "main", help: "branch, tag or commit on the Hub" },
+    device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+    plan: { default: false, help: "show what it would take, and stop" },
   },
-  bits: { default: "2", help: "bits per weight: planes for quant-dllm" },
-  group: { default: "32", help: "columns that share scales; 128 for models of 4096 columns" },
-  abmp: { default: "0", help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm only)" },
-  calibration: { default: "data/nanoworld/calibration.jsonl", help: '.jsonl with "text" fields, or text' },
-  windows: { default: "128", help: "calibration windows" },
-  length: { default: "64", help: "tokens per window" },
-  mcs: { default: true, help: "mask the calibration windows as at inference (--no-mcs: visible text)" },
-  seed: { default: "1", help: "of the windows and their masks" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
-}, 1);
+  1,
+);
 
 await main(async () => {
-  const [dir] = options._;
-  const method = methodOf(options.method);
-  await using model = await loadModel(dir, { device: options.device as Device });
-  await using kernels = fastKernels(model.engine.runtime);
-  const seed = Number(options.seed);
-  const corpus = method.needsHessian
-    ? await loadCorpus(options.calibration, {
-      tokenizer: model.tokenizer,
-      count: positiveInteger("windows", options.windows),
-      length: positiveInteger("length", options.length),
-      seed,
-    })
-    : undefined;
-  const calibration = corpus && (options.mcs ? simulateMasks(corpus, { maskId: model.maskId, seed }) : visible(corpus));
-  const progress = meter(method.name, model.linearNames().length, "linears");
-  const linears: LinearReport[] = [];
-  const quantized = await quantize(model, method, {
-    calibration,
+  const preset = presets[options.preset];
+  if (!preset) throw new RangeError(`--preset is ${options.preset}, wanted ${Object.keys(presets).join(" or ")}`);
+  const signal = interruptSignal();
+  const checkpoint = await openCheckpoint(options._[0], {
+    revision: options.revision === "main" ? undefined : options.revision,
+    onProgress: downloadMeter(),
+    signal,
+  });
+  const { architecture } = checkpoint;
+  const method = methodOf(architecture.width);
+  await using runtime = await openRuntime({ device: options.device as Device });
+  await using kernels = fastKernels(runtime);
+  await using engine = new Engine(runtime, architecture);
+  const model = streamedModel(checkpoint, engine);
+
+  const number = (name: "windows" | "length") =>
+    options[name] === "preset" ? preset[name] : positiveInteger(name, options[name]);
+  const length = Math.min(number("length"), architecture.maxLength);
+  const heldOut = method.needsHessian ? count("held-out") : 0;
+  const windows = method.needsHessian ? number("windows") + heldOut : 0;
+  const batch = options.batch === "auto"
+    ? Math.max(1, Math.floor(4096 / length))
+    : positiveInteger("batch", options.batch);
+
+  const plan = await planQuantization(checkpoint, engine, method, {
+    windows,
+    length,
+    batch,
     kernels,
-    signal: interruptSignal(),
-    onProgress: (done, _total, linear) => {
-      linears.push(linear);
+    now: () => performance.now(),
+  });
+  const room = { memoryBytes: await freeMemory(), diskBytes: await freeDisk(options.out) };
+  const text = options.calibration === "preset" ? preset.calibration : options.calibration;
+  const data = windows > 0 ? `${windows - heldOut} windows of ${length} tokens from ${text}` : "no calibration data";
+  console.error(`${checkpoint.source.name}: ${method.name}, ${data}\n${planText(plan, room)}\n`);
+  if (options.plan) return console.log(JSON.stringify({ method: method.name, ...plan, room }));
+  checkRoom(plan, room, checkpoint.source.name);
+
+  const seed = count("seed");
+  const progress = meter(method.name, plan.linears, "linears");
+  const summary = await quantizeCheckpoint(checkpoint, model, method, options.out, {
+    calibration: windows > 0 ? await calibrationOf() : undefined,
+    text: windows > 0 ? text : undefined,
+    seed,
+    kernels,
+    batch,
+    heldOut,
+    signal,
+    onProgress: (done, _total, { name, relativeError }, resumed) =>
       progress.update(
         done,
-        linear.relativeError === undefined ? linear.name : `error ${linear.relativeError.toFixed(4)}`,
-      );
-    },
+        `${name}${
+          resumed ? " (done before)" : relativeError === undefined ? "" : ` error ${relativeError.toFixed(4)}`
+        }`,
+      ),
   });
   progress.finish();
-  await saveModel(quantized, options.out);
-  for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
-    await Deno.copyFile(`${dir}/${file}`, `${options.out}/${file}`).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-  }
-  const fallbacks = linears.filter(({ report }) => report.fallback);
-  for (const { name, report } of fallbacks) {
-    console.error(`fallback ${report.fallback} for ${name}: ${report.fallbackReason}`);
-  }
-  const { bitsPerWeight, storedBytes } = sizeOf(quantized);
-  console.error(`${options.out}: ${bitsPerWeight.toFixed(4)} bits per weight, ${storedBytes} bytes of linears`);
-  console.log(
-    JSON.stringify({ out: options.out, method: method.name, bitsPerWeight, storedBytes, fallbacks: fallbacks.length }),
+  const { bitsPerWeight, bitsPerParameter, bytes } = summary;
+  console.error(
+    `${options.out}: ${bitsPerWeight.toFixed(4)} bits per weight in the blocks, ${
+      bitsPerParameter.toFixed(4)
+    } over all, ${bytes} bytes`,
   );
+  console.log(JSON.stringify({ out: options.out, method: method.name, ...summary }));
+
+  async function calibrationOf() {
+    const draw = { tokenizer: model.tokenizer, count: windows, length, seed, signal };
+    if (text === "sampler") return await samplerStates(model, await loadCorpus("wikitext", draw), { seed, signal });
+    const corpus = await loadCorpus(text, draw);
+    if (!options.mcs) return visible(corpus);
+    // Timesteps run over the windows: those held out get a sweep of their own, else they would all be of the last ones.
+    const [used, rest] = [corpus.windows.slice(0, windows - heldOut), corpus.windows.slice(windows - heldOut)];
+    const masked = simulateMasks({ windows: used }, { maskId: model.maskId, seed });
+    if (heldOut === 0) return masked;
+    const kept = simulateMasks({ windows: rest }, { maskId: model.maskId, seed: seed + 1 });
+    const joined = {
+      windows: [...masked.windows, ...kept.windows],
+      timesteps: [...masked.timesteps, ...kept.timesteps],
+    };
+    return { ...masked, ...joined };
+  }
 });
 
-function methodOf(name: string): Method {
+/** A non-negative integer option. */
+function count(name: "held-out" | "seed"): number {
+  return options[name] === "0" ? 0 : positiveInteger(name, options[name]);
+}
+
+function methodOf(width: number): Method {
+  const group = options.group === "auto" ? width < 1024 ? 32 : 128 : positiveInteger("group", options.group);
+  const outside = (name: "embed-bits" | "head-bits") => {
+    const bits = Number(options[name]);
+    if (![4, 8, 16].includes(bits)) throw new RangeError(`--${name} is ${options[name]}, wanted 16, 8 or 4`);
+    return bits === 16 ? undefined : rtn({ bits, group });
+  };
+  const method = linearMethod(group);
+  const [embed, head] = [outside("embed-bits"), outside("head-bits")];
+  return embed || head ? except(method, { ...(embed ? { embed } : {}), ...(head ? { head } : {}) }) : method;
+}
+
+function linearMethod(group: number): Method {
   const bits = Number(options.bits);
-  const group = positiveInteger("group", options.group);
   const share = Number(options.abmp);
-  const planes = share > 0 ? abmp({ average: bits, ratio: share, scope: "model" }) : bits;
-  switch (name) {
+  const planes = share > 0 ? abmp({ average: bits, ratio: share }) : bits;
+  const scaled = (method: Method): Method => {
+    if (options["row-scale-bits"] === "16") return method;
+    if (options["row-scale-bits"] === "8") return scaled8(method);
+    throw new RangeError(`--row-scale-bits is ${options["row-scale-bits"]}, wanted 16 or 8`);
+  };
+  switch (options.method) {
     case "quant-dllm":
-      return daq({ bits: planes, group, profile: "plus" });
+      return scaled(daq({ bits: planes, group, profile: "plus" }));
     case "quant-dllm-official":
-      return daq({ bits: planes, group, profile: "official" });
+      return scaled(daq({ bits: planes, group, profile: "official" }));
     case "quant-dllm-paper":
-      return daq({ bits: planes, group, profile: "paper" });
+      return scaled(daq({ bits: planes, group, profile: "paper" }));
+    case "levels":
+      return scaled(levels({ bits: planes, group }));
     case "gptq":
       return gptq({ bits, group });
     case "rtn":
       return rtn({ bits, group });
   }
-  throw new RangeError(`Unknown method ${name}: wanted quant-dllm, quant-dllm-official, quant-dllm-paper, gptq or rtn`);
+  const known = "quant-dllm, quant-dllm-official, quant-dllm-paper, levels, gptq or rtn";
+  throw new RangeError(`Unknown method ${options.method}: wanted ${known}`);
+}
+
+/** Progress of a download, begun when the first bytes come. */
+function downloadMeter() {
+  let progress: ReturnType<typeof meter> | undefined;
+  return ({ bytes, total, file }: { bytes: number; total: number; file: string }) => {
+    progress ??= meter("download", total, "bytes");
+    progress.update(bytes, file);
+    if (bytes === total) progress.finish();
+  };
 }

@@ -76,6 +76,14 @@ export async function loadModel(location: string, options: LoadOptions = {}): Pr
   return new Model({ name: source.name, family, config, engine, weights, tokenizer, quantized, provenance }, runtime);
 }
 
+/** A model that reads its weights from the checkpoint when they are wanted; it runs on `engine`, which the caller frees. */
+export function streamedModel(
+  { source: { name }, family, config, weights, tokenizer }: Checkpoint,
+  engine: Engine,
+): Model {
+  return new Model({ name, family, config, engine, weights, tokenizer });
+}
+
 /** Names and shapes of all tensors that a model has, in the order of their use. */
 export function tensorShapes({ names }: Family, a: Architecture): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>([[names.embed, [a.vocabSize, a.width]]]);

@@ -25,7 +25,6 @@ export interface ModelCard {
 
 /** Markdown with the YAML header that the Hub reads. */
 export function modelCard({ base, revision, provenance, summary, reports }: ModelCard): string {
-  const isHubId = /^[\w.-]+\/[\w.-]+$/.test(base);
   const inside = reports.filter(({ layer }) => layer >= 0);
   const kinds = [...Map.groupBy(inside, ({ linear }) => linear.replace(/^experts\.\d+\./, "experts: "))];
   const rows = kinds.map(([kind, list]) => [
@@ -45,7 +44,7 @@ export function modelCard({ base, revision, provenance, summary, reports }: Mode
   const fallbacks = reports.filter(({ report }) => report.fallback ?? report.calibrationFallback);
   return [
     "---",
-    ...(isHubId ? [`base_model: ${base}`, "base_model_relation: quantized"] : []),
+    ...(revision ? [`base_model: ${base}`, "base_model_relation: quantized"] : []),
     "library_name: quant-dllm",
     "pipeline_tag: text-generation",
     "tags: [masked-diffusion, quantized, 2-bit]",
@@ -61,9 +60,7 @@ export function modelCard({ base, revision, provenance, summary, reports }: Mode
     } bits per weight** in the ${summary.linears} linears of the blocks, scales and all, counted`,
     "  from stored bytes",
     `- **${summary.bitsPerParameter.toFixed(4)} bits per parameter** over the whole model, embedding and head included`,
-    `- **${summary.bytes} bytes** of tensors (${(summary.bytes / 1e9).toFixed(2)} GB, ${
-      (summary.bytes / 2 ** 30).toFixed(2)
-    } GiB)`,
+    `- **${summary.bytes} bytes** of tensors (${size(summary.bytes, 1000, "B")}, ${size(summary.bytes, 1024, "iB")})`,
     "",
     "## Calibration and settings",
     "",
@@ -92,6 +89,12 @@ export function modelCard({ base, revision, provenance, summary, reports }: Mode
     "```",
     "",
   ].join("\n");
+}
+
+/** Bytes in the largest unit that they fill: decimal (1000, "B") or binary (1024, "iB"). */
+function size(bytes: number, base: number, unit: string): string {
+  const power = Math.max(1, Math.min(3, Math.floor(Math.log(bytes) / Math.log(base))));
+  return `${(bytes / base ** power).toFixed(2)} ${"kMG"[power - 1].replace("k", base === 1000 ? "k" : "K")}${unit}`;
 }
 
 const mean = (x: readonly number[]) => x.length === 0 ? undefined : x.reduce((a, b) => a + b, 0) / x.length;
