@@ -31,11 +31,12 @@ export function gumbelChoice(
     readonly random: Rng;
   },
 ): Choice {
+  const forbids = forbid.size > 0, defers = defer.size > 0;
   let token = -1, best = -Infinity, max = -Infinity;
   for (let id = 0; id < logits.length; id++) {
     const score = temperature > 0 ? logits[id] + temperature * gumbel(random) : logits[id];
-    if (forbid.has(id)) continue;
-    if (!defer.has(id)) max = Math.max(max, logits[id]); // NaN stays
+    if (forbids && forbid.has(id)) continue;
+    if (!defers || !defer.has(id)) max = Math.max(max, logits[id]); // NaN stays
     if (id !== maskId && score > best) {
       best = score;
       token = id;
@@ -43,7 +44,7 @@ export function gumbelChoice(
   }
   let sum = 0;
   for (let id = 0; id < logits.length; id++) {
-    if (!forbid.has(id) && !defer.has(id)) sum += Math.exp(logits[id] - max);
+    if (!(forbids && forbid.has(id)) && !(defers && defer.has(id))) sum += Math.exp(logits[id] - max);
   }
   if (token < 0 || !(sum > 0)) throw unusable(logits);
   return { token, confidence: defer.has(token) ? 0 : Math.exp(logits[token] - max) / sum };
@@ -72,11 +73,11 @@ export function nucleusChoice(
 ): Choice {
   const scale = temperature > 0 ? temperature : 1;
   let max = -Infinity;
-  for (const l of logits) max = Math.max(max, l);
+  for (let id = 0; id < logits.length; id++) max = Math.max(max, logits[id]); // NaN stays
   if (!Number.isFinite(max)) throw unusable(logits);
-  const p = Float64Array.from(logits, (l) => Math.exp((l - max) / scale));
+  const p = new Float64Array(logits.length);
   let sum = 0;
-  for (const x of p) sum += x;
+  for (let id = 0; id < p.length; id++) sum += p[id] = Math.exp((logits[id] - max) / scale);
   for (let id = 0; id < p.length; id++) p[id] /= sum;
   restrict(p, topP);
 
@@ -103,8 +104,15 @@ export function nucleusChoice(
     case "margin":
       return { token, confidence: first - second };
     case "entropy":
-      return { token, confidence: p.reduce((total, x) => total + x * Math.log(x + 1e-10), 0) };
+      return { token, confidence: negativeEntropy(p) };
   }
+}
+
+/** Σ p ln(p + 1e-10). */
+function negativeEntropy(p: Float64Array): number {
+  let total = 0;
+  for (let id = 0; id < p.length; id++) if (p[id] > 0) total += p[id] * Math.log(p[id] + 1e-10);
+  return total;
 }
 
 /** Keeps of p, in place, the most probable entries up to the one with which their sum passes `topP`, and makes their sum 1. */
@@ -112,14 +120,14 @@ function restrict(p: Float64Array, topP: number): void {
   if (topP >= 1) return;
   // Sorting a vocabulary takes long; nearly always a few entries above some bound already pass topP.
   for (let bound = 1e-2;; bound = bound > 1e-12 ? bound / 100 : 0) {
-    const top: number[] = [];
-    for (let id = 0; id < p.length; id++) if (p[id] >= bound) top.push(id);
-    top.sort((a, b) => p[b] - p[a] || a - b);
-    let kept = 0, sum = 0;
-    while (kept < top.length && sum <= topP) sum += p[top[kept++]];
+    const top = p.filter((x) => x >= bound).sort();
+    let next = top.length, sum = 0;
+    while (next > 0 && sum <= topP) sum += top[--next];
     if (sum <= topP && bound > 0) continue;
-    const nucleus = new Set(top.slice(0, kept));
-    for (let id = 0; id < p.length; id++) p[id] = nucleus.has(id) ? p[id] / sum : 0;
+    const least = top[next];
+    let ties = 0; // of several entries as small as the least one kept, those of the lowest ids
+    while (top[next + ties] === least) ties++;
+    for (let id = 0; id < p.length; id++) p[id] = p[id] > least || (p[id] === least && ties-- > 0) ? p[id] / sum : 0;
     return;
   }
 }

@@ -320,6 +320,11 @@ Deno.test("tokens are draws from softmax(l / T), within the nucleus for Dream", 
   const p = softmax(logits);
   const kept = [p[0], 0, p[2], 0, 0].map((x) => x / (p[0] + p[2]));
   assert(chiSquare(await counts(dreamSampler({ temperature: 1, topP: 0.6 })), kept) < 13.9);
+  // Of equal tokens those of the lowest ids are kept: .4 of five, and one more that passes .5.
+  const even = tabled(Array.from({ length: n }, () => [0, 0, 0, 0, 0]));
+  const sampler = dreamSampler({ temperature: 1, topP: 0.5 });
+  const { tokens } = await sample(even.denoiser, new Int32Array(), { sampler, length: n, steps: 1, seed: 7 });
+  assertEquals([...new Set(tokens)].sort(), [0, 1, 2]);
 });
 
 Deno.test("algTemp draws positions by softmax(confidence / algTemp); origin commits each with the share of its step", async () => {

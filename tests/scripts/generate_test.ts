@@ -1,0 +1,54 @@
+/** `deno task generate` on the testbed model, as a person runs it. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
+
+async function generate(...args: string[]) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-check", ...permissions, "scripts/generate.ts", ...args],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+const model = "data/nano-llada";
+const small = ["--length", "12", "--steps", "6", "--device", "cpu"];
+
+Deno.test("generate: the text alone on stdout, what it took on stderr, the same for the same seed", async () => {
+  const warm = [model, "lomen rubs the boat and it", ...small, "--temperature", "1"];
+  const [first, again, other] = await Promise.all([
+    generate(...warm, "--seed", "1"),
+    generate(...warm, "--seed", "1"),
+    generate(...warm, "--seed", "2"),
+  ]);
+  assertEquals([first.code, first.err.includes("continued the plain text")], [0, true]);
+  assertMatch(first.out, /^[^\n]+\n$/);
+  assertMatch(first.err, /llada-b12-t1 /);
+  assertMatch(first.err, /tokens in .* per second, 6 passes/);
+  assertEquals(again.out, first.out);
+  assertEquals(other.out === first.out, false);
+});
+
+Deno.test("generate: Dream's sampler by name, and its greedy text", async () => {
+  const { code, err } = await generate(model, "lomen rubs the boat and it", ...small, "--sampler", "dream");
+  assertEquals(code, 0);
+  assertStringIncludes(err, "dream-entropy ");
+});
+
+Deno.test("generate: what does not fit is told in one line", async () => {
+  for (
+    const [args, message] of [
+      [["--chat"], "Cannot apply a chat template for data/nano-llada"],
+      [["--block", "5"], "block 5: wanted a divisor of length 12"],
+      [["--sampler", "best"], "Unknown sampler best: wanted auto, llada or dream"],
+      [["--temperature=-1"], "temperature -1"],
+      [["--seed", "x"], '--seed is "x"'],
+    ] as const
+  ) {
+    const { code, out, err } = await generate(model, "a", ...small, ...args);
+    assertEquals([code, out], [1, ""], err);
+    assertStringIncludes(err, message);
+    assertEquals(err.includes("    at "), false);
+  }
+});
