@@ -5,7 +5,8 @@ import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.t
 import { balanceScales, type Block, decode, newBlock, roundScales } from "./daq_block.ts";
 import type { DaqSettings, Dor } from "./daq_options.ts";
 import { refitColumns, refitRows } from "./daq_refit.ts";
-import { fitPlanes, refreshSigns } from "./daq_rsr.ts";
+import { fitPlanes } from "./daq_rsr.ts";
+import { refreshSigns } from "./daq_signs.ts";
 import { sequentialSigns } from "./daq_sequential.ts";
 
 /**

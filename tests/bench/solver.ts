@@ -33,15 +33,12 @@ const wanted = Deno.args.filter((a) => a in methods);
 await using runtime = await openRuntime({ device: "cpu" });
 await using kernels = fastKernels(runtime);
 
-// Wall and processor seconds inside the seam; what is left of a linear runs on the calling thread alone.
-const spent: Record<string, { wall: number; cpu: number }> = {};
+// Seconds inside the seam; what is left of a linear runs on the calling thread alone.
+const spent: Record<string, number> = {};
 const clocked = async <T>(part: string, run: () => Promise<T>): Promise<T> => {
-  const cpu = process.cpuUsage(), start = performance.now();
+  const start = performance.now();
   const result = await run();
-  const { user, system } = process.cpuUsage(cpu);
-  const sum = spent[part] ??= { wall: 0, cpu: 0 };
-  sum.wall += (performance.now() - start) / 1000;
-  sum.cpu += (user + system) / 1e6;
+  spent[part] = (spent[part] ?? 0) + (performance.now() - start) / 1000;
   return result;
 };
 const measured: Kernels = {
@@ -75,7 +72,7 @@ for (const [label, { method, atMost }] of Object.entries(methods)) {
         `${label.padEnd(9)}${name.padEnd(5)} ${seconds.toFixed(2).padStart(7)} s ${
           cpuSeconds.toFixed(2).padStart(7)
         } cpu s  ` +
-          `peak ${(process.resourceUsage().maxRSS * 1024 / GIB).toFixed(2)} GiB  loss ${loss}  wall/cpu: ${parts}`,
+          `peak ${(process.resourceUsage().maxRSS * 1024 / GIB).toFixed(2)} GiB  loss ${loss}  ${parts}`,
       );
     }
   }
@@ -96,16 +93,9 @@ async function once(method: Method, name: string, H: Matrix): Promise<Time & { l
   const cpu = process.cpuUsage(), start = performance.now();
   const q = await method.quantize({ name, W: held.get(name)!, H, kernels: measured });
   const seconds = (performance.now() - start) / 1000, { user, system } = process.cpuUsage(cpu);
-  const cpuSeconds = (user + system) / 1e6;
-  const rest = { wall: seconds, cpu: cpuSeconds };
-  for (const { wall, cpu } of Object.values(spent)) {
-    rest.wall -= wall;
-    rest.cpu -= cpu;
-  }
-  const parts = Object.entries({ ...spent, rest }).map(([part, { wall, cpu }]) =>
-    `${part} ${wall.toFixed(1)}/${cpu.toFixed(1)}`
-  ).join(", ");
-  return { seconds, cpuSeconds, loss: Number(q.report.loss).toPrecision(9), parts };
+  const rest = Object.values(spent).reduce((left, part) => left - part, seconds);
+  const parts = Object.entries({ ...spent, rest }).map(([part, s]) => `${part} ${s.toFixed(1)}`).join(", ");
+  return { seconds, cpuSeconds: (user + system) / 1e6, loss: Number(q.report.loss).toPrecision(9), parts };
 }
 
 /** 2 XᵀX `[n, n]` of 4096 tokens whose channels share a low-rank part, and a little on the diagonal: cheap to make, as hard to factor as a real one. */
