@@ -70,7 +70,8 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
   }
   let inner: Tokenizer;
   try {
-    inner = new Tokenizer(definition, settings);
+    // Unless the files ask for it, decoding does not tidy up spaces: code and byte-level text would not come back as they were.
+    inner = new Tokenizer(definition, { clean_up_tokenization_spaces: false, ...settings });
   } catch (error) {
     throw new SyntaxError(
       `Cannot read ${file}: ${messageOf(error)}; fetch the tokenizer's files of the checkpoint again`,

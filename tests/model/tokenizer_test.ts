@@ -67,7 +67,6 @@ const dream = (settings: object = {}) => ({
   "merges.txt": ["#version: 0.2", ...merges, ""].join("\n"),
   "tokenizer_config.json": {
     tokenizer_class: "DreamTokenizer",
-    clean_up_tokenization_spaces: false,
     added_tokens_decoder: Object.fromEntries(special.map((token) => [token.id, token])),
     eos_token: "<|endoftext|>",
     mask_token: { content: "<|mask|>", special: true },
@@ -140,6 +139,10 @@ Deno.test("byte-level text comes back whole, and ids without a token do not tear
     }),
     { seed: 1, numRuns: 200 },
   );
+  const code = "f (x) . y , z ! it 's";
+  assertEquals(tokenizer.decode(tokenizer.encode(code)), code);
+  const tidy = await read(dream({ clean_up_tokenization_spaces: true }));
+  assertEquals(tidy.decode(tidy.encode(code)), "f (x). y, z! it's");
   assertEquals(tokenizer.decode([]), "");
   assertEquals(tokenizer.decode([9999, ...tokenizer.encode("🙂"), 9999, 9998]), "\uFFFD🙂\uFFFD\uFFFD");
 });
