@@ -103,15 +103,22 @@ class OnnxRuntime implements Runtime {
     return this.#open(model, true, external);
   }
 
-  /** Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. */
+  /**
+   * Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. Sessions with tensors
+   * of their own stand beside many like them: they return their working memory, and their threads stop spinning when a run ends.
+   */
   async #open(model: Uint8Array, spinning: boolean, external: readonly External[] = []): Promise<Session> {
+    const many = external.length > 0;
     const session = new OnnxSession(
       await ort.InferenceSession.create(model, {
         executionProviders: this.device === "cpu" ? ["cpu"] : [this.device, "cpu"],
         intraOpNumThreads: this.threads,
         logSeverityLevel: 3,
         externalData: [...external],
-        extra: { session: { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
+        enableCpuMemArena: !many,
+        extra: {
+          session: { intra_op: { allow_spinning: spinning ? "1" : "0" }, force_spinning_stop: many ? "1" : "0" },
+        },
       }),
       () => this.#sessions.delete(session),
     );

@@ -9,12 +9,14 @@ interface Shape {
   readonly cols: number;
   readonly group: number;
   readonly seed?: number;
+  /** Factor on all weights. */
+  readonly scale?: number;
 }
 
 /** A linear of the form `levels` or `binary`; `orders` are the numbers of bits of its blocks, repeated as needed. */
 export function randomBlocks(
   format: "levels" | "binary",
-  { rows, cols, group, orders, seed = 1 }: Shape & { readonly orders: readonly number[] },
+  { rows, cols, group, orders, seed = 1, scale = 1 }: Shape & { readonly orders: readonly number[] },
 ): QuantizedLinear {
   const r = rng(seed, format, rows, cols);
   const bytes = randomBytes(seed);
@@ -23,7 +25,7 @@ export function randomBlocks(
   const widths = K.map((_, b) => Math.min(group, cols - b * group));
   const planes = format === "binary" ? K : K.map(() => 1);
   const sum = (xs: readonly number[]) => xs.reduce((x, y) => x + y, 0);
-  const scales = (n: number) => Float32Array.from({ length: n }, () => 0.5 + r.next());
+  const scales = (n: number, factor = 1) => Float32Array.from({ length: n }, () => factor * (0.5 + r.next()));
   return {
     name: `${format} ${rows} x ${cols}`,
     format,
@@ -33,7 +35,7 @@ export function randomBlocks(
       codes: bytesTensor(
         concatBytes(K.map((k, b) => trimmed(bytes(Math.ceil(rows * widths[b] * k / 8)), rows * widths[b] * k))),
       ),
-      row_scale: halvesTensor(scales(sum(planes) * rows), [sum(planes), rows]),
+      row_scale: halvesTensor(scales(sum(planes) * rows, scale), [sum(planes), rows]),
       col_scale: halvesTensor(scales(sum(planes.map((p, b) => p * widths[b]))), [
         sum(planes.map((p, b) => p * widths[b])),
       ]),
@@ -45,7 +47,7 @@ export function randomBlocks(
 
 /** A linear of the form `uniform`; `indexed` scatters the columns of a group. */
 export function randomUniform(
-  { rows, cols, group, bits, symmetric, indexed = false, seed = 1 }: Shape & {
+  { rows, cols, group, bits, symmetric, indexed = false, seed = 1, scale = 1 }: Shape & {
     readonly bits: number;
     readonly symmetric: boolean;
     readonly indexed?: boolean;
@@ -55,7 +57,7 @@ export function randomUniform(
   const groups = Math.ceil(cols / group);
   const codes = Uint8Array.from({ length: rows * cols }, () => r.int(2 ** bits));
   const zeros = Uint8Array.from({ length: rows * groups }, () => symmetric ? 2 ** (bits - 1) : r.int(2 ** bits));
-  const scales = Float32Array.from({ length: rows * groups }, () => 0.5 + r.next());
+  const scales = Float32Array.from({ length: rows * groups }, () => scale * (0.5 + r.next()));
   const groupOf = indexed ? Int32Array.from(r.choose(cols, cols), (j) => Math.floor(j / group)) : undefined;
   return storeUniform(`uniform${bits}`, { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf }, {});
 }

@@ -1,0 +1,165 @@
+/** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
+import type { QuantizedLinear } from "../quant/method.ts";
+import { block, blockWeights, linears, ropeTables, weightShape } from "./block.ts";
+import type { BlockTensors, Engine, Hidden } from "./engine.ts";
+import type { Names } from "./families.ts";
+import type { Forward, RawLogits } from "./forward.ts";
+import { Graph, type Value } from "./graph.ts";
+import { linear, matmul } from "./ops.ts";
+import { PackedHead } from "./packed_head.ts";
+import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "./packed_linear.ts";
+import { meanPlanes, PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
+import type { Session } from "./runtime.ts";
+import { type QuantizedSource, StreamedWeights } from "./weights.ts";
+
+export interface PackedOptions {
+  /** 4 rounds the inputs of linears to int8 per token and kernel block (default); 0 keeps them in float32. */
+  readonly accuracyLevel?: AccuracyLevel;
+  /** Bytes of float32 weights that may be held beside the packed ones, for blocks that long sequences go through faster that way; none by default. */
+  readonly denseBytes?: number;
+}
+
+export class PackedForward implements Forward {
+  /** How each linear runs, in the order in which blocks were opened. */
+  readonly routes: Route[] = [];
+  readonly #weights: StreamedWeights;
+  readonly #blocks = new Map<number, Promise<PackedBlock>>();
+  #head?: Promise<PackedHead | undefined>;
+  #tables: ReturnType<typeof ropeTables> = { cos: new Float32Array(0), sin: new Float32Array(0) };
+  #denseLeft: number;
+
+  /** `source` gives stored forms and what is in full precision, and is read once per block; `engine`, which the caller frees, runs what is not packed. */
+  constructor(
+    readonly engine: Engine,
+    readonly source: QuantizedSource,
+    readonly names: Names,
+    readonly options: PackedOptions = {},
+  ) {
+    this.#weights = new StreamedWeights(source, names, engine.architecture);
+    this.#denseLeft = options.denseBytes ?? 0;
+  }
+
+  /** Opens every block and the head now, rather than when they are first used. `onBlock` is told how many are open. */
+  async open(onBlock?: (done: number, total: number) => void): Promise<void> {
+    const { layers } = this.engine.architecture;
+    for (let layer = 0; layer < layers; layer++) {
+      await this.#open(layer);
+      onBlock?.(layer + 1, layers);
+    }
+    await this.#openHead();
+  }
+
+  async embed(tokens: Int32Array, batch: number): Promise<Hidden> {
+    return { batch, time: tokens.length / batch, data: await this.#weights.embed(tokens) };
+  }
+
+  async block(layer: number, x: Hidden): Promise<Hidden> {
+    const a = this.engine.architecture;
+    if (x.time > a.maxLength) {
+      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
+    }
+    const { session, dense } = await this.#open(layer);
+    if (dense && x.batch * x.time > PACKED_UP_TO) return await this.engine.block(x, dense);
+    const half = a.headSize / 2, size = x.time * half;
+    if (this.#tables.cos.length < size) this.#tables = ropeTables(a, x.time);
+    const { y } = await session.run({
+      x: { dims: [x.batch, x.time, a.width], data: x.data },
+      cos: { dims: [x.time, half], data: this.#tables.cos.subarray(0, size) },
+      sin: { dims: [x.time, half], data: this.#tables.sin.subarray(0, size) },
+    });
+    return { ...x, data: y.data };
+  }
+
+  async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {
+    const packed = await this.#openHead();
+    if (packed) return await packed.logits(x, rows);
+    return await this.engine.head(x, await this.#weights.finalNorm(), this.#weights.rows("head"), rows);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const block of this.#blocks.values()) await (await block).session[Symbol.asyncDispose]();
+    this.#blocks.clear();
+    await (await this.#head)?.[Symbol.asyncDispose]();
+    this.#head = undefined;
+  }
+
+  #open(layer: number): Promise<PackedBlock> {
+    let opened = this.#blocks.get(layer);
+    if (!opened) {
+      this.#blocks.set(layer, opened = this.#openBlock(layer));
+      opened.catch(() => this.#blocks.delete(layer)); // whoever waits for it has the error
+    }
+    return opened;
+  }
+
+  async #openBlock(layer: number): Promise<PackedBlock> {
+    const a = this.engine.architecture;
+    const floats = new Map<string, Float32Array>(), packed = new Map<string, PackedLinear>();
+    let planes = 0, weights = 0;
+    for (const weight of blockWeights(a)) {
+      const name = this.names.block(layer, weight), shape = weightShape(a, weight);
+      const q = linears(a).includes(weight) ? await this.source.lookup(name) : undefined;
+      if (q) packed.set(weight, packLinear(this.#checked(q, shape), this.options));
+      else floats.set(weight, await this.source.readFloat(name));
+      if (!linears(a).includes(weight)) continue;
+      this.routes.push(routeOf(name, q));
+      const size = shape[0] * shape[1];
+      planes += size * meanPlanes(q);
+      weights += size;
+    }
+    const session = await this.#session(packed, floats);
+    const bytes = 4 * weights;
+    if (planes / weights <= 2 || bytes > this.#denseLeft) return { session };
+    this.#denseLeft -= bytes;
+    return { session, dense: await this.#weights.block(layer) };
+  }
+
+  #session(packed: ReadonlyMap<string, PackedLinear>, floats: ReadonlyMap<string, Float32Array>): Promise<Session> {
+    const a = this.engine.architecture, { runtime } = this.engine;
+    const g = new Graph();
+    const x = g.input("x", "float32", ["batch", "time", a.width]);
+    const table = (name: string) => g.input(name, "float32", ["time", a.headSize / 2]);
+    const held = (name: string): Value => g.weight(floats.get(name)!, weightShape(a, name));
+    const parts = {
+      vector: held,
+      linear: (name: string, input: Value): Value => {
+        const stored = packed.get(name);
+        if (stored) return packedLinear(g, input, stored);
+        return input.shape.length === 2 ? matmul(g, input, held(name), { transB: true }) : linear(g, input, held(name));
+      },
+    };
+    // As in the dense engine: the fused attention is wrong on webgpu under software Vulkan.
+    const fused = runtime.device !== "webgpu";
+    g.output("y", block(g, a, x, parts, { cos: table("cos"), sin: table("sin") }, { fused }));
+    return runtime.session(g.encode(), g.external);
+  }
+
+  #openHead(): Promise<PackedHead | undefined> {
+    if (!this.#head) {
+      this.#head = this.#makeHead();
+      this.#head.catch(() => this.#head = undefined);
+    }
+    return this.#head;
+  }
+
+  async #makeHead(): Promise<PackedHead | undefined> {
+    const { runtime, architecture: a } = this.engine;
+    const name = a.tiedHead ? this.names.embed : this.names.head;
+    const q = await this.source.lookup(name);
+    this.routes.push(routeOf(name, q));
+    if (!q) return undefined;
+    this.#checked(q, [a.vocabSize, a.width]);
+    return await PackedHead.open(runtime, a, await this.#weights.finalNorm(), q, this.options);
+  }
+
+  #checked(q: QuantizedLinear, shape: readonly number[]): QuantizedLinear {
+    if (q.shape.join() === shape.join()) return q;
+    throw new TypeError(`Cannot run "${q.name}" packed: it is [${q.shape}], the model wants [${shape}]`);
+  }
+}
+
+interface PackedBlock {
+  readonly session: Session;
+  /** Its float32 weights, where they are held for long sequences. */
+  readonly dense?: BlockTensors;
+}

@@ -1,0 +1,111 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { linears } from "../../lib/model/block.ts";
+import { Engine } from "../../lib/model/engine.ts";
+import { PackedForward } from "../../lib/model/packed_forward.ts";
+import { PackedHead } from "../../lib/model/packed_head.ts";
+import { PACKED_UP_TO } from "../../lib/model/packed_route.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
+import { QuantizedSource } from "../../lib/model/weights.ts";
+import { dequantize } from "../../lib/quant/stored.ts";
+import { distance } from "../layers.ts";
+import { LOGITS_PACKED_FLOAT, LOGITS_PACKED_INT8 } from "../tolerances.ts";
+import { randomBlocks, randomUniform } from "./packed_layers.ts";
+import { denseForward, logits, packedSource, relative, typical } from "./packed_model.ts";
+import { architectureOf, familyConfigs, randomTokens, tinyConfig } from "./tiny.ts";
+
+Deno.test("a model runs from its packed weights as from what they decode to", async (t) => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  for (const [name, config] of Object.entries({ LLaDA: tinyConfig(), ...familyConfigs })) {
+    await t.step(name, async () => {
+      await using engine = new Engine(runtime, architectureOf(config));
+      const { layers, vocabSize } = engine.architecture;
+      const parts = packedSource(config);
+      const dense = denseForward(engine, parts);
+      for (const [batch, time] of [[1, 1], [2, 9]]) {
+        const tokens = randomTokens(batch * time, 3);
+        const wanted = await logits(dense, tokens, { layers, batch });
+        await using float = new PackedForward(engine, parts.source, parts.names, { accuracyLevel: 0 });
+        const got = await logits(float, tokens, { layers, batch });
+        assertEquals(got.shape, [batch * time, vocabSize]);
+        assert(relative(got.data, wanted.data) <= LOGITS_PACKED_FLOAT, `${relative(got.data, wanted.data)}`);
+        await using int8 = new PackedForward(engine, parts.source, parts.names);
+        const rounded = typical((await logits(int8, tokens, { layers, batch })).data, wanted.data, batch * time);
+        if (time > 1) console.log(`int8 activations, ${name}: ${(100 * rounded).toFixed(2)} % of a token's logits`);
+        assert(rounded > 1e-5 && rounded <= LOGITS_PACKED_INT8, `int8 activations: ${rounded}`);
+        const rows = Int32Array.of(batch * time - 1, 0);
+        const some = await logits(float, tokens, { layers, batch, rows });
+        const all = (i: number) => got.data.subarray(rows[i] * vocabSize, (rows[i] + 1) * vocabSize);
+        assert(distance(some.data, Float32Array.of(...all(0), ...all(1))) <= 1e-6);
+      }
+    });
+  }
+});
+
+Deno.test("routes say how every matrix runs", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  await using engine = new Engine(runtime, architectureOf(tinyConfig()));
+  const { source, names } = packedSource(tinyConfig());
+  await using forward = new PackedForward(engine, source, names);
+  const seen: number[] = [];
+  await forward.open((done, total) => seen.push(done, total));
+  assertEquals(seen, [1, 2, 2, 2]);
+  const wanted = [0, 1].flatMap((layer) => linears(engine.architecture).map((l) => names.block(layer, l)));
+  assertEquals(forward.routes.map((r) => r.name), [...wanted, names.head]);
+  assertEquals(forward.routes.slice(0, 6).map((r) => r.route), [
+    "native",
+    "exact",
+    "native",
+    "mixed",
+    "native",
+    "dense",
+  ]);
+  assertEquals(forward.routes[1].reason, "sign planes: 1, 2 per block");
+});
+
+Deno.test("long sequences take the float32 weights where they are held", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  const config = tinyConfig({ max_sequence_length: 2 * PACKED_UP_TO });
+  await using engine = new Engine(runtime, architectureOf(config));
+  const { source, names } = packedSource(config);
+  const three = new QuantizedSource(source.base, async (name) => {
+    const q = await source.lookup(name);
+    return q && q.shape[0] !== engine.architecture.vocabSize
+      ? randomBlocks("binary", { rows: q.shape[0], cols: q.shape[1], group: 8, orders: [3], scale: 0.1 })
+      : q;
+  });
+  const dense = denseForward(engine, { source: three, names });
+  for (const [time, asDense] of [[PACKED_UP_TO, false], [PACKED_UP_TO + 1, true]] as const) {
+    const x = await dense.embed(randomTokens(time, 1), 1);
+    const wanted = (await dense.block(0, x)).data;
+    await using packed = new PackedForward(engine, three, names);
+    await using held = new PackedForward(engine, three, names, { denseBytes: 2 ** 20 });
+    assert(relative((await packed.block(0, x)).data, wanted) > 1e-4);
+    assertEquals(relative((await held.block(0, x)).data, wanted) <= 1e-6, asDense);
+  }
+});
+
+Deno.test("a head in several sessions gives what it gives in one", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  const a = { ...architectureOf(tinyConfig()), vocabSize: 21 };
+  const q = randomUniform({ rows: 21, cols: 16, group: 16, bits: 4, symmetric: true });
+  const norm = Float32Array.from({ length: 16 }, (_, i) => 1 + i / 16);
+  await using one = await PackedHead.open(runtime, a, norm, q);
+  await using three = await PackedHead.open(runtime, a, norm, q, { rowsPerSession: 8 });
+  assertEquals([one.sessions.length, three.sessions.length], [1, 3]);
+  const x = { batch: 1, time: 5, data: Float32Array.from({ length: 80 }, (_, i) => Math.sin(i)) };
+  assertEquals((await three.logits(x)).data, (await one.logits(x)).data);
+});
+
+Deno.test("a stored form of another shape is refused, and so are sequences beyond the model's", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  await using engine = new Engine(runtime, architectureOf(tinyConfig()));
+  const { source, names } = packedSource(tinyConfig());
+  const wrong = randomBlocks("levels", { rows: 16, cols: 24, group: 8, orders: [2] });
+  assertEquals(dequantize(wrong).shape, [16, 24]);
+  await using forward = new PackedForward(engine, new QuantizedSource(source.base, () => wrong), names);
+  const x = { batch: 1, time: 1, data: new Float32Array(16) };
+  await assertRejects(() => forward.block(0, x), TypeError, "it is [16,24], the model wants [16,16]");
+  await using other = new PackedForward(engine, source, names);
+  const long = { batch: 1, time: 25, data: new Float32Array(16 * 25) };
+  await assertRejects(() => other.block(0, long), RangeError, "longest sequence is 24");
+});
