@@ -33,6 +33,8 @@ export interface ShardPlan {
   readonly shards: readonly (readonly [string, readonly TensorHead[]])[];
   /** Bytes of all tensors. */
   readonly totalBytes: number;
+  /** Every file, in the order of writing. */
+  readonly files: readonly string[];
 }
 
 /** Where the tensors go: filled up in the given order; `model.safetensors` when one file holds them all. Throws `RangeError` when there are none. */
@@ -57,7 +59,12 @@ export function planShards(tensors: readonly TensorHead[], maxShardBytes = 2 ** 
   const digits = (n: number) => String(n).padStart(5, "0");
   const file = (i: number) =>
     shards.length === 1 ? SINGLE : `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`;
-  return { shards: shards.map((list, i) => [file(i), list]), totalBytes };
+  const names = shards.map((_, i) => file(i));
+  return {
+    shards: shards.map((list, i) => [names[i], list]),
+    totalBytes,
+    files: [...names, ...(names.length > 1 ? [INDEX] : []), CONFIG],
+  };
 }
 
 /**
@@ -79,7 +86,7 @@ export async function writeShards(
   const { shards, totalBytes } = plan;
   const heads = shards.map(([, list]) => headOf(list, metadata)); // faults of the list show before a byte is written
   await Deno.mkdir(dir, { recursive: true });
-  await refuseOthers(dir, new Set([...shards.map(([file]) => file), ...(shards.length > 1 ? [INDEX] : [])]), replace);
+  await refuseOthers(dir, new Set(plan.files), replace);
   let done = 0;
   for (const [i, [file]] of shards.entries()) {
     const { head, order } = heads[i];
