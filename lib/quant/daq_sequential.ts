@@ -37,11 +37,14 @@ async function rowLosses(block: Block, U: Float64Array, kernels: Kernels): Promi
   return losses;
 }
 
+type SequentialArgs = Block & { readonly U: Float64Array; readonly old: Float64Array };
+
 const sequentialLoop = defineRows({
   name: "daq.sequential",
   module: import.meta.url,
   writes: ["codes"],
-  run: (args: Block & { U: Float64Array; old: Float64Array }, start, end) => {
+  run: (args: SequentialArgs, start, end) => {
+    if (args.order === 2) return sequentialTwo(args, start, end);
     const { rows, width, order, x, codes, rowScale, colScale, U, old } = args;
     const levels = new Float64Array(16), w = new Float64Array(width), r = new Float64Array(order);
     const q = new Float32Array(width), e = new Float32Array(width), fresh = new Uint8Array(width);
@@ -64,3 +67,66 @@ const sequentialLoop = defineRows({
     }
   },
 });
+
+/**
+ * The same for two planes: `compensateRow` with `nearestCode` and `valueAt` written out, and two rows at a time, since a pass over U serves both. The
+ * hot path of `plus`: calls for each weight would take as long again.
+ */
+function sequentialTwo(
+  { rows, width, x, codes, rowScale, colScale, U, old }: SequentialArgs,
+  start: number,
+  end: number,
+) {
+  const wA = new Float64Array(width), wB = new Float64Array(width);
+  const freshA = new Uint8Array(width), freshB = new Uint8Array(width);
+  const errorsA = new Float64Array(4), errorsB = new Float64Array(4);
+  const c0 = colScale.slice(0, width), c1 = colScale.slice(width);
+  const last = Math.min(rows, end * CHUNK);
+  for (let i = start * CHUNK; i < last; i += 2) {
+    // A last row without a partner goes with itself.
+    const next = Math.min(i + 1, last - 1), atA = i * width, atB = next * width;
+    const r0A = rowScale[i], r1A = rowScale[rows + i], r0B = rowScale[next], r1B = rowScale[rows + next];
+    let lossA = 0, lossB = 0;
+    for (let j = 0; j < width; j++) {
+      wA[j] = x[atA + j];
+      wB[j] = x[atB + j];
+    }
+    for (let first = 0; first < width; first += 4) {
+      const stop = Math.min(first + 4, width);
+      for (let j = first; j < stop; j++) {
+        const u = c0[j], v = c1[j], pivot = U[j * width + j];
+        const valueA = wA[j], aA = r0A * u, bA = r1A * v;
+        const pA = Math.abs(aA), qA = Math.abs(bA), yA = Math.abs(valueA);
+        const codeA = (pA >= qA ? 1 | +(yA > pA) << 1 : 2 | +(yA > qA)) ^ (-+(valueA <= 0) & 3) ^ +(aA < 0) ^
+          +(bA < 0) << 1;
+        const errorA = (valueA - (((codeA & 1) * 2 - 1) * aA + ((codeA & 2) - 1) * bA)) / pivot;
+        const valueB = wB[j], aB = r0B * u, bB = r1B * v;
+        const pB = Math.abs(aB), qB = Math.abs(bB), yB = Math.abs(valueB);
+        const codeB = (pB >= qB ? 1 | +(yB > pB) << 1 : 2 | +(yB > qB)) ^ (-+(valueB <= 0) & 3) ^ +(aB < 0) ^
+          +(bB < 0) << 1;
+        const errorB = (valueB - (((codeB & 1) * 2 - 1) * aB + ((codeB & 2) - 1) * bB)) / pivot;
+        freshA[j] = codeA;
+        freshB[j] = codeB;
+        lossA += errorA * errorA;
+        lossB += errorB * errorB;
+        for (let p = j + 1; p < stop; p++) {
+          const f = U[j * width + p];
+          wA[p] -= errorA * f;
+          wB[p] -= errorB * f;
+        }
+        errorsA[j - first] = errorA;
+        errorsB[j - first] = errorB;
+      }
+      const row0 = first * width, row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
+      const a0 = errorsA[0], a1 = errorsA[1], a2 = errorsA[2], a3 = errorsA[3];
+      const b0 = errorsB[0], b1 = errorsB[1], b2 = errorsB[2], b3 = errorsB[3];
+      for (let p = stop; p < width; p++) {
+        const u0 = U[row0 + p], u1 = U[row1 + p], u2 = U[row2 + p], u3 = U[row3 + p];
+        wA[p] = wA[p] - a0 * u0 - a1 * u1 - a2 * u2 - a3 * u3;
+        wB[p] = wB[p] - b0 * u0 - b1 * u1 - b2 * u2 - b3 * u3;
+      }
+    }
+    if (lossA < old[i]) codes.set(freshA, atA);
+    if (lossB < old[next]) codes.set(freshB, atB);
+  }
+}

@@ -10,6 +10,7 @@
  */
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { defineRows } from "../tensor/row_loop.ts";
 
 /** What a block quantiser sees. */
 export interface ObsBlock {
@@ -82,7 +83,14 @@ export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOpti
       const Ubb = sliceSquare(U, start, end);
       const step = await quantizer({ start, end, X, U: Ubb, W: running, kernels });
       pasteColumns(step.Q, Q, start);
-      const E = step.E ?? blockError(sliceColumns(running, start, end), step.Q, Ubb, compensation);
+      let E = step.E;
+      if (!E) {
+        const errors = errorArgs(sliceColumns(running, start, end), step.Q, Ubb, compensation);
+        E = errors.E;
+        // The shortcut is a division per weight: handing the arrays to other threads would take longer.
+        const costPerRow = errors.args.exact ? (end - start) ** 2 : 0;
+        await kernels.rows(errorRows, rows, errors.args, { costPerRow });
+      }
       loss += storeErrors(E, errorsT, start);
       if (passesOn) await compensate(running, errorsT, U, start, end, end, panelEnd, kernels);
     }
@@ -140,23 +148,53 @@ const errors = new Float64Array(4);
 
 /** The error that a block passes on when its columns were rounded all at once, `[rows, width]`. */
 export function blockError(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): Matrix {
-  const { rows, cols: width } = X;
-  const E = matrix(rows, width);
-  const u = U.data;
-  const e = new Float64Array(width);
-  for (let i = 0; i < rows; i++) {
-    const at = i * width;
-    for (let j = 0; j < width; j++) e[j] = X.data[at + j] - Q.data[at + j];
-    for (let j = 0; j < width; j++) {
-      e[j] /= u[j * width + j];
-      if (compensation === "exact") {
-        for (let p = j + 1; p < width; p++) e[p] -= e[j] * u[j * width + p];
-      }
-      E.data[at + j] = e[j];
-    }
-  }
+  const { args, E } = errorArgs(X, Q, U, compensation);
+  errorRows.run(args, 0, X.rows);
   return E;
 }
+
+function errorArgs(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): { args: ErrorArgs; E: Matrix } {
+  const E = matrix(X.rows, X.cols);
+  const exact = compensation === "exact";
+  return { args: { width: X.cols, exact, x: X.data, q: Q.data, u: U.data, e: E.data }, E };
+}
+
+type ErrorArgs = {
+  readonly width: number;
+  readonly exact: boolean;
+  readonly x: Float32Array;
+  readonly q: Float32Array;
+  readonly u: Float64Array;
+  readonly e: Float32Array;
+};
+
+const errorRows = defineRows({
+  name: "obs.errors",
+  module: import.meta.url,
+  writes: ["e"],
+  run: ({ width, exact, x, q, u, e }: ErrorArgs, rowStart, rowEnd) => {
+    const left = new Float64Array(width);
+    for (let i = rowStart; i < rowEnd; i++) {
+      const at = i * width;
+      for (let j = 0; j < width; j++) left[j] = x[at + j] - q[at + j];
+      for (let first = 0; first < width; first += 4) {
+        const end = Math.min(first + 4, width);
+        for (let j = first; j < end; j++) {
+          const error = left[j] / u[j * width + j];
+          if (exact) { for (let p = j + 1; p < end; p++) left[p] -= error * u[j * width + p]; }
+          e[at + j] = error;
+          errors[j - first] = error;
+        }
+        if (!exact) continue;
+        const row0 = first * width, row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
+        const e0 = errors[0], e1 = errors[1], e2 = errors[2], e3 = errors[3];
+        for (let p = end; p < width; p++) {
+          left[p] = left[p] - e0 * u[row0 + p] - e1 * u[row1 + p] - e2 * u[row2 + p] - e3 * u[row3 + p];
+        }
+      }
+    }
+  },
+});
 
 /** W[:, to] -= E[:, from] U[from, to] for the columns [fromStart, fromEnd) and [toStart, toEnd). */
 async function compensate(

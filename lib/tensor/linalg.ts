@@ -35,11 +35,32 @@ export function cholesky(A: Matrix64): Matrix64 {
   const n = squareSize(A);
   const L = matrix64(n, n);
   const a = A.data, l = L.data;
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j <= i; j++) {
-      let sum = a[i * n + j];
-      for (let p = 0; p < j; p++) sum -= l[i * n + p] * l[j * n + p];
-      l[i * n + j] = i === j ? pivot(sum, i) : sum / l[j * n + j];
+  // Column by column, four rows at a time: the sums of four entries do not wait for each other, and each is taken in the order of a plain loop.
+  for (let j = 0; j < n; j++) {
+    const rowJ = j * n;
+    let sum = a[rowJ + j];
+    for (let p = 0; p < j; p++) sum -= l[rowJ + p] * l[rowJ + p];
+    const diagonal = l[rowJ + j] = pivot(sum, j);
+    let i = j + 1;
+    for (; i + 3 < n; i += 4) {
+      const row0 = i * n, row1 = row0 + n, row2 = row1 + n, row3 = row2 + n;
+      let s0 = a[row0 + j], s1 = a[row1 + j], s2 = a[row2 + j], s3 = a[row3 + j];
+      for (let p = 0; p < j; p++) {
+        const f = l[rowJ + p];
+        s0 -= l[row0 + p] * f;
+        s1 -= l[row1 + p] * f;
+        s2 -= l[row2 + p] * f;
+        s3 -= l[row3 + p] * f;
+      }
+      l[row0 + j] = s0 / diagonal;
+      l[row1 + j] = s1 / diagonal;
+      l[row2 + j] = s2 / diagonal;
+      l[row3 + j] = s3 / diagonal;
+    }
+    for (; i < n; i++) {
+      let rest = a[i * n + j];
+      for (let p = 0; p < j; p++) rest -= l[i * n + p] * l[rowJ + p];
+      l[i * n + j] = rest / diagonal;
     }
   }
   return L;
