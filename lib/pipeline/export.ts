@@ -1,0 +1,142 @@
+/** A checkpoint, full precision or packed, in a form that other programs read: transformers' own layout, or one ONNX graph. */
+import { type Checkpoint, openCheckpoint, tensorShapes } from "../model/checkpoint.ts";
+import { exportOnnx, type OnnxExport, type OnnxOptions } from "../model/export_onnx.ts";
+import { type FloatType, tensorBytes } from "../model/export_weights.ts";
+import type { HubOptions } from "../model/hub.ts";
+import { savedTypes } from "../model/save.ts";
+import { writeFile, writeShards, writeText } from "../model/shard_writer.ts";
+import { graphCard, weightsCard } from "./export_card.ts";
+
+/** `hf`: full-precision weights under their original names, as transformers reads them. `onnx`: one graph, for onnxruntime and onnxruntime-web. */
+export type ExportFormat = "hf" | "onnx";
+
+export interface ExportOptions {
+  readonly format: ExportFormat;
+  /** The folder to make. */
+  readonly out: string;
+  readonly onnx?: Omit<OnnxOptions, "signal" | "onProgress">;
+  /** Largest file of weights of `hf`; 2 GiB by default. */
+  readonly maxShardBytes?: number;
+  readonly hub?: HubOptions;
+  readonly signal?: AbortSignal;
+  /** Bytes of weights written (`hf`), or blocks (`onnx`). */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface Exported {
+  /** Everything in the folder, in the order it was written. */
+  readonly files: readonly string[];
+  /** Bytes of all files. */
+  readonly bytes: number;
+  /** Quantised matrices that an ONNX graph holds as packed nodes. */
+  readonly packed: number;
+  /** Those that it holds as they decode, with the reason. */
+  readonly decoded: Readonly<Record<string, string>>;
+}
+
+/**
+ * Writes a checkpoint (a folder or a Hub id) in another form. Weights are streamed: a block, or 64 MiB of a larger matrix, is in memory at a time. The
+ * folder appears when it is whole, config.json last in it: until then it is called `${out}.*.part`, and on an error it is removed.
+ *
+ * @throws what `openCheckpoint`, `writeShards` and `exportOnnx` throw; RangeError for an unknown format and for a folder that holds anything.
+ */
+export async function exportCheckpoint(location: string, options: ExportOptions): Promise<Exported> {
+  const { format, hub } = options;
+  if (!Object.hasOwn(writers, format)) {
+    throw new RangeError(`Cannot export to format ${JSON.stringify(format)}: wanted hf or onnx`);
+  }
+  const out = options.out.replace(/(?<=.)[/\\]+$/, "");
+  const checkpoint = await openCheckpoint(location, hub);
+  await refuseUsed(out);
+  const dir = `${out}.${crypto.randomUUID()}.part`;
+  await Deno.mkdir(dir, { recursive: true });
+  try {
+    const beside = await copyBeside(checkpoint, dir, options.signal);
+    const { files, packed = [], decoded = {} } = await writers[format](checkpoint, dir, options, beside);
+    const all = [...beside, ...files];
+    const sizes = await Promise.all(all.map(async (file) => (await Deno.stat(`${dir}/${file}`)).size));
+    await refuseUsed(out); // someone else may have been there in the meantime
+    await Deno.rename(dir, out);
+    return { files: all, bytes: sizes.reduce((sum, size) => sum + size, 0), packed: packed.length, decoded };
+  } catch (error) {
+    await Deno.remove(dir, { recursive: true }).catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+}
+
+type Writer = (
+  checkpoint: Checkpoint,
+  dir: string,
+  options: ExportOptions,
+  beside: readonly string[],
+) => Promise<Partial<OnnxExport> & { files: readonly string[] }>;
+
+const writers: Readonly<Record<ExportFormat, Writer>> = {
+  async hf(checkpoint, dir, { maxShardBytes, signal, onProgress }, beside) {
+    await writeText(`${dir}/${CARD}`, weightsCard(checkpoint, beside), signal);
+    const dtype = exportedType(checkpoint);
+    const shapes = tensorShapes(checkpoint.family, checkpoint.architecture);
+    const heads = [...shapes].map(([name, shape]) => ({ name, dtype, shape }));
+    const read = (name: string) => tensorBytes(checkpoint, name, shapes.get(name)!, dtype);
+    const config = plainConfig(checkpoint);
+    if (config.dtype === undefined) config.torch_dtype = torchTypes[dtype];
+    const { files } = await writeShards(dir, heads, read, { config, maxShardBytes, signal, onProgress });
+    return { files: [CARD, ...files] };
+  },
+  async onnx(checkpoint, dir, { onnx, signal, onProgress }) {
+    const made = await exportOnnx(checkpoint, dir, { ...onnx, signal, onProgress });
+    await writeText(`${dir}/${CARD}`, graphCard(checkpoint, { ...onnx, decoded: made.decoded }), signal);
+    await writeText(`${dir}/config.json`, JSON.stringify(plainConfig(checkpoint), null, 2) + "\n", signal);
+    return { ...made, files: [...made.files, CARD, "config.json"] };
+  },
+};
+
+const CARD = "README.md";
+
+/** The type of the written weights: that of the config, bf16 where it names none. */
+function exportedType({ config }: Checkpoint): FloatType {
+  const named = String(config.torch_dtype ?? config.dtype ?? "bfloat16");
+  return named === "float32" ? "F32" : savedTypes[named] ?? "BF16";
+}
+
+const torchTypes: Readonly<Record<FloatType, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
+/** The config of the model without quantisation. */
+function plainConfig({ source }: Checkpoint): Record<string, unknown> {
+  const { quantization_config: _, ...config } = source.config;
+  return config;
+}
+
+/** Files of a checkpoint that are neither weights nor config: tokenizer, generation settings, licence, and the code of models that bring their own. */
+const companions = [
+  /^(generation_config|special_tokens_map|added_tokens|vocab)\.json$/,
+  /^tokenizer[\w.-]*$/,
+  /^chat_template[\w.-]*$/,
+  /^merges\.txt$/,
+  /^(LICENSE|NOTICE)(\.\w+)?$/,
+  /^(configuration|modeling|tokenization|generation)\w*\.py$/,
+];
+
+async function copyBeside({ source: { dir } }: Checkpoint, out: string, signal?: AbortSignal): Promise<string[]> {
+  const found = (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
+  const files = found.filter((file) => companions.some((pattern) => pattern.test(file)));
+  for (const file of files) {
+    const { readable } = await Deno.open(`${dir}/${file}`);
+    await writeFile(`${out}/${file}`, readable, signal);
+  }
+  return files;
+}
+
+/** A folder that holds anything stays as it is; an empty one makes room. */
+async function refuseUsed(out: string): Promise<void> {
+  try {
+    for await (const { name } of Deno.readDir(out)) {
+      throw new RangeError(
+        `Cannot export to "${out}": the folder is not empty, it holds "${name}"; choose another one`,
+      );
+    }
+    await Deno.remove(out);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
