@@ -21,6 +21,7 @@ export { except } from "./quant/except.ts";
 // Diffusion
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
 export type { Denoiser } from "./diffusion/denoiser.ts";
+export { dreamSampler, lladaSampler, sample, type Sampler } from "./diffusion/sampler.ts";
 
 // Models
 export { Engine } from "./model/engine.ts";
@@ -30,6 +31,8 @@ export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./model/runtime.ts";
 export { type Checkpoint, loadModel, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
 export { freeDisk, freeMemory } from "./model/room.ts";
+export { type CheckpointSource, openSource } from "./model/source.ts";
+export type { ChatMessage } from "./model/tokenizer.ts";
 export { saveModel } from "./model/save.ts";
 
 // Quantising and measuring
@@ -38,6 +41,8 @@ export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantiz
 export { quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
 export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
+export { generate, samplerOf } from "./pipeline/generate.ts";
+export { exportCheckpoint, type ExportFormat } from "./pipeline/export.ts";
 export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./pipeline/study.ts";
 export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";

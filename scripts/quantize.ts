@@ -19,6 +19,7 @@ import {
   planText,
   quantizeCheckpoint,
   rtn,
+  samplerOf,
   samplerStates,
   scaled8,
   simulateMasks,
@@ -133,7 +134,7 @@ await main(async () => {
 
   async function calibrationOf() {
     const draw = { tokenizer: model.tokenizer, count: windows, length, seed, signal };
-    if (text === "sampler") return await samplerStates(model, await loadCorpus("wikitext", draw), { seed, signal });
+    if (text === "sampler") return await samplerStates(model, await loadCorpus("wikitext", draw), { seed, signal, sampler: samplerOf(model) });
     const corpus = await loadCorpus(text, draw);
     if (!options.mcs) return visible(corpus);
     // Timesteps run over the windows: those held out get a sweep of their own, else they would all be of the last ones.

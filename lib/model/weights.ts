@@ -73,28 +73,42 @@ export class StreamedWeights implements Weights {
       const row = await this.source.readRows(this.names.embed, token, token + 1);
       for (const i of at) out.set(row, i * width);
     }
-    return out;
+    return finite(out, this.names.embed);
   }
 
-  finalNorm(): Promise<Float32Array> {
-    return this.source.readFloat(this.names.finalNorm);
+  async finalNorm(): Promise<Float32Array> {
+    return finite(await this.source.readFloat(this.names.finalNorm), this.names.finalNorm);
   }
 
   async *rows(part: "embed" | "head"): AsyncIterable<Float32Array> {
     const { vocabSize, tiedHead } = this.architecture;
     const name = tiedHead ? this.names.embed : this.names[part];
     for (let from = 0; from < vocabSize; from += CHUNK) {
-      yield await this.source.readRows(name, from, Math.min(from + CHUNK, vocabSize));
+      yield finite(await this.source.readRows(name, from, Math.min(from + CHUNK, vocabSize)), name);
     }
   }
 
   async block(layer: number): Promise<BlockTensors> {
     const tensors: Record<string, Float32Array> = {};
     for (const weight of blockWeights(this.architecture)) {
-      tensors[weight] = await this.source.readFloat(this.names.block(layer, weight));
+      const name = this.names.block(layer, weight);
+      tensors[weight] = finite(await this.source.readFloat(name), name);
     }
     return tensors;
   }
+}
+
+/** Weights that are numbers. Throws `RangeError` that names the tensor otherwise. */
+function finite(data: Float32Array, name: string): Float32Array {
+  for (let i = 0; i < data.length; i++) {
+    // x - x is zero for every number that is finite.
+    if (data[i] - data[i] !== 0) {
+      throw new RangeError(
+        `Cannot load "${name}": weight ${i} of what was read is ${data[i]}; fetch the checkpoint again`,
+      );
+    }
+  }
+  return data;
 }
 
 /** Everything read once: what a model of moderate size runs fastest from. */
@@ -102,9 +116,9 @@ export async function hold({ source, names, architecture: a }: StreamedWeights):
   const streamed = new StreamedWeights(source, names, a);
   const blocks: BlockTensors[] = [];
   for (let layer = 0; layer < a.layers; layer++) blocks.push(await streamed.block(layer));
-  const embed = await source.readFloat(names.embed);
-  const finalNorm = await streamed.finalNorm();
-  return new HeldWeights({ embed, finalNorm, head: a.tiedHead ? embed : await source.readFloat(names.head), blocks });
+  const embed = finite(await source.readFloat(names.embed), names.embed);
+  const head = a.tiedHead ? embed : finite(await source.readFloat(names.head), names.head);
+  return new HeldWeights({ embed, finalNorm: await streamed.finalNorm(), head, blocks });
 }
 
 /** A source some of whose matrices are quantised: it gives what they decode to. */
@@ -158,10 +172,11 @@ function decode(q: QuantizedLinear): Matrix {
       `Cannot load "${q.name}": its stored form does not decode: ${what}; fetch or quantise it again`,
     );
   };
+  let W: Matrix;
   try {
-    const W = dequantize(q);
-    return W.data.every(Number.isFinite) ? W : fail("it gives weights that are not finite");
+    W = dequantize(q);
   } catch (error) {
-    return error instanceof SyntaxError ? fail(error.message) : fail((error as Error).message);
+    return fail(error instanceof Error ? error.message : String(error));
   }
+  return W.data.every(Number.isFinite) ? W : fail("it gives weights that are not finite");
 }

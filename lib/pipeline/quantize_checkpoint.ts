@@ -15,7 +15,7 @@ import { type Summary, writePacked } from "./packed_folder.ts";
 import { wanted } from "./quantize.ts";
 import { spilledStates } from "./spilled.ts";
 import { type LinearReport, shareBudget, walk } from "./walk.ts";
-import { digest, type RunIdentity, WorkFolder } from "./work_folder.ts";
+import { clearPartFiles, digest, type RunIdentity, WorkFolder } from "./work_folder.ts";
 
 export interface QuantizeCheckpointOptions {
   readonly calibration?: Calibration;
@@ -61,6 +61,7 @@ export async function quantizeCheckpoint(
   const slices = calibration && slice(calibration, options);
   const identity = identityOf(checkpoint, method, options);
   await using folder = await WorkFolder.open(`${out}/${WORK}`, identity);
+  await clearPartFiles(out);
   // A config beside a work folder is that of a run that was killed before its last step, which is done again.
   await Deno.remove(`${out}/config.json`).catch(ignoreMissing);
   const check = () => signal?.throwIfAborted();
@@ -188,7 +189,9 @@ async function refuseOccupied(out: string): Promise<void> {
   try {
     for await (const { name } of Deno.readDir(out)) files.push(name);
   } catch (error) {
-    if (!ignoreMissing(error)) return;
+    if (error instanceof Deno.errors.NotFound) return;
+    const what = error instanceof Error ? error.message : error;
+    throw new Error(`Cannot quantise into ${out}: ${what}; choose another folder`);
   }
   const choose = "remove it or choose another folder";
   if (files.includes(WORK)) return;

@@ -40,7 +40,6 @@ export class WorkFolder implements AsyncDisposable {
       );
     }
     try {
-      await clearPartFiles(dir);
       const file = `${dir}/run.json`;
       const before = await readIfThere(file);
       if (before === undefined) {
@@ -134,8 +133,8 @@ function refuseOther(before: RunIdentity, now: RunIdentity, dir: string): void {
   );
 }
 
-/** Temporary files of a run that was killed while it wrote. */
-async function clearPartFiles(dir: string): Promise<void> {
+/** Removes the temporary files of a run that was killed while it wrote. */
+export async function clearPartFiles(dir: string): Promise<void> {
   for await (const { name, isDirectory, isFile } of Deno.readDir(dir)) {
     if (isDirectory) await clearPartFiles(`${dir}/${name}`);
     else if (isFile && name.endsWith(".part")) await Deno.remove(`${dir}/${name}`);

@@ -1,0 +1,81 @@
+/** Checkpoints of random weights at full size, under the published names: what scale is measured on. */
+import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
+import { tensorShapes } from "../../lib/model/checkpoint.ts";
+import { type Config, familyOf } from "../../lib/model/families.ts";
+import { writeFileAtomic } from "../../lib/model/file_source.ts";
+
+/** The config of LLaDA-8B with `layers` blocks and a small vocabulary. */
+export function llada8b(layers: number, vocabSize = 1024): Config {
+  return {
+    architectures: ["LLaDAModelLM"],
+    model_type: "llada",
+    d_model: 4096,
+    n_layers: layers,
+    n_heads: 32,
+    n_kv_heads: 32,
+    mlp_hidden_size: 12288,
+    vocab_size: vocabSize,
+    embedding_size: vocabSize,
+    max_sequence_length: 4096,
+    mask_token_id: vocabSize - 1,
+    block_type: "llama",
+    activation_type: "silu",
+    layer_norm_type: "rms",
+    rms_norm_eps: 1e-5,
+    rope: true,
+    rope_theta: 500000,
+    weight_tying: false,
+    torch_dtype: "bfloat16",
+  };
+}
+
+/** Writes config and one shard per block: bf16, linears of spread 0.02 with heavy tails, norms near one. */
+export async function writeSynthetic(folder: string, config: Config): Promise<void> {
+  const family = familyOf(config, "config.json");
+  await Deno.mkdir(folder, { recursive: true });
+  const shapes = [...tensorShapes(family, family.architecture(config, "config.json"))];
+  const shardOf = (name: string) => Number(/\.(\d+)\./.exec(name)?.[1] ?? -1) + 1;
+  const shards = [...Map.groupBy(shapes, ([name]) => shardOf(name))].sort(([a], [b]) => a - b);
+  const map: Record<string, string> = {};
+  let total = 0, seed = 1;
+  for (const [shard, members] of shards) {
+    const file = `model-${String(shard + 1).padStart(5, "0")}-of-${String(shards.length).padStart(5, "0")}.safetensors`;
+    const tensors = members.map(([name, shape]): [string, TensorBytes] => {
+      const words = noise(shape.reduce((x, y) => x * y), shape.length === 1 ? 1 : 0, 0.02, seed++);
+      map[name] = file;
+      total += words.byteLength;
+      return [name, { dtype: "BF16", shape, bytes: new Uint8Array(words.buffer) }];
+    });
+    await writeFileAtomic(`${folder}/${file}`, encodeSafetensors(tensors, { format: "pt" }));
+  }
+  const index = { metadata: { total_size: total }, weight_map: map };
+  await Deno.writeTextFile(`${folder}/model.safetensors.index.json`, JSON.stringify(index));
+  await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
+}
+
+/** bf16 of mean + spread · (a sum of three uniform numbers, one in 64 of them four times as large); a xorshift, for speed. */
+function noise(count: number, mean: number, spread: number, seed: number): Uint16Array<ArrayBuffer> {
+  const words = new Uint16Array(count);
+  const one = new Float32Array(1), bits = new Uint32Array(one.buffer);
+  let state = 0x9e3779b9 ^ (seed * 0x85ebca6b);
+  for (let i = 0; i < count; i++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    const u = (state & 0x3ff) + ((state >>> 10) & 0x3ff) + ((state >>> 20) & 0x3ff);
+    one[0] = mean + spread * (u / 512 - 2.9971) * ((state >>> 26) === 0 ? 4 : 1);
+    words[i] = bits[0] >>> 16;
+  }
+  return words;
+}
+
+/** Peak and present resident memory of this process in bytes, from the kernel; undefined where it does not tell. */
+export function residentMemory(): { readonly peak: number; readonly now: number } | undefined {
+  try {
+    const status = Deno.readTextFileSync("/proc/self/status");
+    const field = (name: string) => 1024 * Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
+    return { peak: field("VmHWM"), now: field("VmRSS") };
+  } catch {
+    return undefined;
+  }
+}
