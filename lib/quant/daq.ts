@@ -6,6 +6,7 @@ import { referenceKernels } from "../tensor/kernels.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import type { UpperFactor } from "../tensor/linalg.ts";
 import { type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { newScratch } from "../tensor/scratch.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
 import { encodeBinary } from "./binary.ts";
 import { fitBlock, marginals } from "./daq_fit.ts";
@@ -83,20 +84,23 @@ async function quantizeLinear(
   const { U, damping, retries } = factor;
   const spread = settings.dor && settings.dor.scale === "marginal" ? marginals(U) : undefined;
 
+  const scratch = newScratch();
   const solve = async (orders: readonly number[]) => {
     const placed: PlacedBlock[] = [];
     const { loss } = await obs(W, async ({ start, end, X, U, kernels }) => {
       const order = orders[placed.length];
-      const { block, Q } = await fitBlock(X, U, order, settings, spread?.subarray(start, end), kernels);
+      const { block, Q } = await fitBlock(X, U, order, settings, spread?.subarray(start, end), kernels, scratch);
       placed.push({ start, block });
       return { Q };
     }, { U, blockSize: group, compensation: settings.compensation, kernels, signal });
+    // With exact compensation the squared errors of the blocks add up to the damped objective; else they are no loss of the whole.
+    const before = H && settings.compensation === "exact" ? 2 * loss : undefined;
     const { refineRounds: rounds, refineSweeps: sweeps } = settings;
     if (H && rounds > 0) {
-      return { placed, loss: await refine(W, dampened(H, damping), placed, { rounds, sweeps, kernels, signal }) };
+      const options = { rounds, sweeps, before, kernels, signal, scratch };
+      return { placed, loss: await refine(W, dampened(H, damping), placed, options) };
     }
-    // With exact compensation the squared errors of the blocks add up to the damped objective; else they are no loss of the whole.
-    return { placed, loss: H && settings.compensation === "exact" ? 2 * loss : undefined };
+    return { placed, loss: before };
   };
 
   const orders = await blockOrdersFor({ name, W, U, options, settings, kernels, signal });

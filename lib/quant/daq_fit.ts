@@ -2,6 +2,7 @@
 import type { Kernels } from "../tensor/kernels.ts";
 import { invertLower } from "../tensor/linalg.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { newScratch } from "../tensor/scratch.ts";
 import { balanceScales, type Block, decode, newBlock, roundScales } from "./daq_block.ts";
 import type { DaqSettings, Dor } from "./daq_options.ts";
 import { refitColumns, refitRows } from "./daq_refit.ts";
@@ -15,6 +16,7 @@ import { sequentialSigns } from "./daq_sequential.ts";
  * @param X the block's weights, compensated for all earlier blocks `[rows, width]`
  * @param U U_bb `[width, width]`
  * @param spread D² of each column `[width]` where it is not U_jj²
+ * @param scratch buffers for its steps; Q is one of them
  */
 export async function fitBlock(
   X: Matrix,
@@ -23,6 +25,7 @@ export async function fitBlock(
   settings: DaqSettings,
   spread: Float64Array | undefined,
   kernels: Kernels,
+  scratch = newScratch(),
 ): Promise<{ block: Block; Q: Matrix }> {
   const { rows, cols: width } = X;
   const block = newBlock(X.data, rows, width, order);
@@ -37,14 +40,15 @@ export async function fitBlock(
 
   const sequential = settings.inside === "sequential";
   const signs = () =>
-    sequential ? sequentialSigns(block, U.data, kernels) : refreshSigns(block, settings.signs, kernels);
+    sequential ? sequentialSigns(block, U.data, kernels, scratch) : refreshSigns(block, settings.signs, kernels);
   if (settings.refitRounds > 0) {
     const G = conditionalMoment(U);
-    const TG = (await kernels.gemm(X, matrix(width, width, Float32Array.from(G.data)))).data;
+    const form = matrix(width, width, Float32Array.from(G.data));
+    const TG = (await kernels.gemm(X, form, { out: scratch.float32("target", rows, width) })).data;
     for (let round = 0; round < settings.refitRounds; round++) {
       await signs();
-      await refitRows(block, { G, TG }, kernels);
-      await refitColumns(block, { G, TG }, kernels);
+      await refitRows(block, { G, TG }, kernels, scratch);
+      await refitColumns(block, { G, TG }, kernels, scratch);
     }
   }
   balanceScales(block);
@@ -52,7 +56,7 @@ export async function fitBlock(
   roundScales(block.rowScale);
   if (sequential || settings.refitRounds > 0) await signs();
 
-  return { block, Q: await decode(block, kernels) };
+  return { block, Q: await decode(block, kernels, scratch.float32("decoded", rows, width)) };
 }
 
 /** omega_j = 1 / U_jj², normalised to mean 1: what an error of column j costs once later columns made up for it. */

@@ -6,6 +6,7 @@ import { NumericalError } from "../tensor/errors.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
+import { newScratch, type Scratch } from "../tensor/scratch.ts";
 import { type Block, CHUNK, chunks, decode, nearestCode, rowScales, valueAt } from "./daq_block.ts";
 import { refitStored } from "./daq_refit.ts";
 
@@ -14,8 +15,11 @@ export interface RefineOptions {
   readonly rounds: number;
   /** Sweeps of coordinate descent over a block's codes before and after its scales are refit. */
   readonly sweeps: number;
+  /** The loss tr((W - Q) H (W - Q)ᵀ) of the blocks as given, where it is known. */
+  readonly before?: number;
   readonly kernels: Kernels;
   readonly signal?: AbortSignal;
+  readonly scratch?: Scratch;
   /** Told the loss tr((W - Q) H (W - Q)ᵀ) before the first round and after every step of every block. */
   readonly onLoss?: (loss: number) => void;
 }
@@ -41,22 +45,18 @@ export async function refine(
   placed: readonly PlacedBlock[],
   options: RefineOptions,
 ): Promise<number> {
-  const { rounds, sweeps, kernels, signal, onLoss } = options;
+  const { rounds, sweeps, kernels, signal, scratch = newScratch(), onLoss } = options;
   const { rows, cols } = W;
   const D = matrix(rows, cols, W.data.slice());
-  for (const { start, block } of placed) subtractBlock(D, await decode(block, kernels), start);
-  let loss = 0;
   for (const { start, block } of placed) {
-    const R = (await residual(D, H, start, block.width, kernels)).data;
-    for (let i = 0; i < rows; i++) {
-      for (let j = 0; j < block.width; j++) loss += D.data[i * cols + start + j] * R[i * block.width + j];
-    }
+    subtractBlock(D, await decode(block, kernels, scratch.float32("decoded", rows, block.width)), start);
   }
+  let loss = options.before ?? await lossOf(D, H, placed, kernels, scratch);
   onLoss?.(loss);
   for (let round = 0; round < rounds; round++) {
     for (const { start, block } of placed) {
       signal?.throwIfAborted();
-      for (const change of await visit(D, H, start, block, sweeps, kernels)) {
+      for (const change of await visit(D, H, start, block, sweeps, kernels, scratch)) {
         if (!(change <= TOLERANCE * loss)) {
           throw new NumericalError(
             `Cannot refine columns ${start} to ${start + block.width}: the loss rose by ${change} from ${loss}`,
@@ -73,29 +73,54 @@ export async function refine(
 // float32 products leave errors of about 1e-6 of the loss.
 const TOLERANCE = 1e-5;
 
+/** tr(D H Dᵀ), a block of columns at a time. */
+async function lossOf(
+  D: Matrix,
+  H: Matrix,
+  placed: readonly PlacedBlock[],
+  kernels: Kernels,
+  scratch: Scratch,
+): Promise<number> {
+  let loss = 0;
+  for (const { start, block: { width } } of placed) {
+    const R = (await residual(D, H, start, kernels, scratch.float32("residual", D.rows, width))).data;
+    for (let i = 0; i < D.rows; i++) {
+      for (let j = 0; j < width; j++) loss += D.data[i * D.cols + start + j] * R[i * width + j];
+    }
+  }
+  return loss;
+}
+
 /** Codes, scales and codes again of one block, with D = W - Q kept up to date; returns the change of the loss of each step. */
-async function visit(D: Matrix, H: Matrix, start: number, block: Block, sweeps: number, kernels: Kernels) {
+async function visit(
+  D: Matrix,
+  H: Matrix,
+  start: number,
+  block: Block,
+  sweeps: number,
+  kernels: Kernels,
+  scratch: Scratch,
+): Promise<number[]> {
   const { rows, width } = block;
   const size = rows * width;
-  const form = square(H, start, width);
-  let Q = await decode(block, kernels);
+  const buffer = (slot: string) => scratch.float32(slot, rows, width);
+  const form = square(H, start, width), step = buffer("step"), image = buffer("image");
+  let [Q, next] = [await decode(block, kernels, buffer("decoded")), buffer("next")];
   // R = D H[:, b], minus half the gradient of the loss in Q_b.
-  const R = (await residual(D, H, start, width, kernels)).data;
+  const R = (await residual(D, H, start, kernels, buffer("residual"))).data;
   const changes: number[] = [];
 
   /** Takes the block as it stands now, if it lowers the loss or must be taken; the change is measured afresh, not added up from its steps. */
   const take = async (always: boolean) => {
-    const next = await decode(block, kernels);
-    const step = matrix(rows, width);
-    for (let p = 0; p < size; p++) step.data[p] = next.data[p] - Q.data[p];
-    const image = (await kernels.gemm(step, form)).data;
-    let change = 0;
-    for (let p = 0; p < size; p++) change += step.data[p] * (image[p] - 2 * R[p]);
+    await decode(block, kernels, next);
+    subtract(next.data, Q.data, step.data);
+    await kernels.gemm(step, form, { out: image });
+    const change = changeOf(step.data, image.data, R);
     if (!always && !(change < 0)) return false;
     changes.push(change);
-    for (let p = 0; p < size; p++) R[p] -= image[p];
+    for (let p = 0, a = image.data; p < size; p++) R[p] -= a[p];
     subtractBlock(D, step, start);
-    Q = next;
+    [Q, next] = [next, Q];
     return true;
   };
   const descend = async () => {
@@ -106,10 +131,10 @@ async function visit(D: Matrix, H: Matrix, start: number, block: Block, sweeps: 
 
   await descend();
   // Towards T = Q + R H_bb⁻¹, the best dense block: T H_bb = Q H_bb + R.
-  const TG = (await kernels.gemm(Q, form)).data;
+  const TG = (await kernels.gemm(Q, form, { out: buffer("target") })).data;
   for (let p = 0; p < size; p++) TG[p] += R[p];
   const held = { row: block.rowScale.slice(), col: block.colScale.slice() };
-  await refitStored(block, { G: matrix64(width, width, Float64Array.from(form.data)), TG }, kernels);
+  await refitStored(block, { G: matrix64(width, width, Float64Array.from(form.data)), TG }, kernels, scratch);
   if (await take(false)) await descend();
   else {
     // Near the optimum the rounding of the scales can cost more than the refit gains.
@@ -117,6 +142,17 @@ async function visit(D: Matrix, H: Matrix, start: number, block: Block, sweeps: 
     block.colScale.set(held.col);
   }
   return changes;
+}
+
+function subtract(a: Float32Array, b: Float32Array, out: Float32Array): void {
+  for (let p = 0; p < out.length; p++) out[p] = a[p] - b[p];
+}
+
+/** What a step adds to the loss: step H_bb stepᵀ - 2 step Rᵀ, with image = step H_bb. */
+function changeOf(step: Float32Array, image: Float32Array, R: Float32Array): number {
+  let change = 0;
+  for (let p = 0; p < step.length; p++) change += step[p] * (image[p] - 2 * R[p]);
+  return change;
 }
 
 /** Coordinate descent over the codes of each row: the best value of entry j is q_j + R_j / H_jj; take the nearest level, keep R up to date. */
@@ -149,10 +185,10 @@ const descendLoop = defineRows({
   },
 });
 
-/** D H[:, b]; H is symmetric, so its rows serve as columns. */
-function residual(D: Matrix, H: Matrix, start: number, width: number, kernels: Kernels): Promise<Matrix> {
-  const slice = matrix(width, H.cols, H.data.subarray(start * H.cols, (start + width) * H.cols));
-  return kernels.gemm(D, slice, { transB: true });
+/** D H[:, b] for the columns from `start`, as many as `out` has; H is symmetric, so its rows serve as columns. */
+function residual(D: Matrix, H: Matrix, start: number, kernels: Kernels, out: Matrix): Promise<Matrix> {
+  const slice = matrix(out.cols, H.cols, H.data.subarray(start * H.cols, (start + out.cols) * H.cols));
+  return kernels.gemm(D, slice, { transB: true, out });
 }
 
 function square(H: Matrix, start: number, width: number): Matrix {

@@ -3,6 +3,7 @@ import type { Kernels } from "../tensor/kernels.ts";
 import { cholesky } from "../tensor/linalg.ts";
 import { matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
+import { newScratch } from "../tensor/scratch.ts";
 import { balanceScales, type Block, CHUNK, chunks, IN_PLACE, roundScales } from "./daq_block.ts";
 
 /** The quadratic form and what is to be matched under it. */
@@ -20,31 +21,46 @@ const RIDGE = 1e-6;
  * Row scales: per row a K x K system with the matrix M_k G M_lᵀ, M_k = a_c^k o B_k. Solved for the change from the current scales, so that the
  * ridge damps the step and the loss cannot rise.
  */
-export async function refitRows(block: Block, { G, TG }: RefitTarget, kernels: Kernels): Promise<void> {
+export async function refitRows(
+  block: Block,
+  { G, TG }: RefitTarget,
+  kernels: Kernels,
+  scratch = newScratch(),
+): Promise<void> {
   const { rows, width, order } = block;
   const form = matrix(width, width, Float32Array.from(G.data));
-  const planes = matrix(order * rows, width);
+  const planes = scratch.float32("planes", order * rows, width);
   await kernels.rows(rowPlanes, chunks(rows), { ...block, planes: planes.data }, IN_PLACE);
-  const products = await kernels.gemm(planes, form);
+  const products = await kernels.gemm(planes, form, { out: scratch.float32("products", order * rows, width) });
   const args = { ...block, planes: planes.data, products: products.data, TG };
   await kernels.rows(solveRows, chunks(rows), args, IN_PLACE);
 }
 
 /** Row and column scales once each, ending on scales that fp16 holds: the rows are fitted last, to column scales that are rounded already. */
-export async function refitStored(block: Block, target: RefitTarget, kernels: Kernels): Promise<void> {
-  await refitRows(block, target, kernels);
-  await refitColumns(block, target, kernels);
+export async function refitStored(
+  block: Block,
+  target: RefitTarget,
+  kernels: Kernels,
+  scratch = newScratch(),
+): Promise<void> {
+  await refitRows(block, target, kernels, scratch);
+  await refitColumns(block, target, kernels, scratch);
   balanceScales(block);
   roundScales(block.colScale);
-  await refitRows(block, target, kernels);
+  await refitRows(block, target, kernels, scratch);
   roundScales(block.rowScale);
 }
 
 /** Column scales: one system of size K · width with the matrix (R_kᵀ R_l) o G, R_k = a_r^k o B_k (o: elementwise). Also solved for the change. */
-export async function refitColumns(block: Block, { G, TG }: RefitTarget, kernels: Kernels): Promise<void> {
+export async function refitColumns(
+  block: Block,
+  { G, TG }: RefitTarget,
+  kernels: Kernels,
+  scratch = newScratch(),
+): Promise<void> {
   const { rows, width, order, colScale } = block;
   const size = order * width;
-  const planes = matrix(rows, size);
+  const planes = scratch.float32("planes", rows, size);
   const sums = new Float64Array(chunks(rows) * size);
   await kernels.rows(columnPlanes, chunks(rows), { ...block, planes: planes.data, TG, sums }, IN_PLACE);
   const gram = (await kernels.gemm(planes, planes, { transA: true })).data;

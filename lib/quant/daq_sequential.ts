@@ -3,6 +3,7 @@ import type { Kernels } from "../tensor/kernels.ts";
 import { defineRows } from "../tensor/row_loop.ts";
 import { invertLower } from "../tensor/linalg.ts";
 import { matrix64 } from "../tensor/matrix.ts";
+import { newScratch, type Scratch } from "../tensor/scratch.ts";
 import { compensateRow } from "./obs.ts";
 import { type Block, CHUNK, chunks, nearestCode, rowScales, valueAt } from "./daq_block.ts";
 
@@ -12,28 +13,44 @@ import { type Block, CHUNK, chunks, nearestCode, rowScales, valueAt } from "./da
  *
  * @param U U_bb, row-major `[width, width]` float64, upper triangular.
  */
-export async function sequentialSigns(block: Block, U: Float64Array, kernels: Kernels): Promise<void> {
+export async function sequentialSigns(
+  block: Block,
+  U: Float64Array,
+  kernels: Kernels,
+  scratch = newScratch(),
+): Promise<void> {
   const { rows, width } = block;
-  const old = await rowLosses(block, U, kernels);
+  const old = await rowLosses(block, U, kernels, scratch);
   await kernels.rows(sequentialLoop, chunks(rows), { ...block, U, old }, { costPerRow: CHUNK * width * width });
 }
 
 /** |(x - Q) U⁻¹|² of each row, `[rows]`: the loss in G. One product for all rows; by substitution it would take as long as choosing the signs. */
-async function rowLosses(block: Block, U: Float64Array, kernels: Kernels): Promise<Float64Array> {
+async function rowLosses(
+  block: Block,
+  U: Float64Array,
+  kernels: Kernels,
+  scratch: Scratch,
+): Promise<Float64Array> {
   const { rows, width, order, x, codes, rowScale, colScale } = block;
-  const D = matrix64(rows, width), lower = matrix64(width, width), r = new Float64Array(order);
+  const D = scratch.float64("difference", rows, width), lower = matrix64(width, width), r = new Float64Array(order);
+  const d = D.data;
   for (let i = 0; i < rows; i++) {
     rowScales(rowScale, rows, order, i, r);
     for (let j = 0, at = i * width; j < width; j++, at++) {
-      D.data[at] = x[at] - valueAt(codes[at], r, colScale, order, width, j);
+      d[at] = x[at] - valueAt(codes[at], r, colScale, order, width, j);
     }
   }
   for (let j = 0; j < width; j++) {
     for (let p = j; p < width; p++) lower.data[p * width + j] = U[j * width + p];
   }
-  const { data } = await kernels.gemm64(D, invertLower(lower), { transB: true });
+  const out = scratch.float64("errors", rows, width);
+  const { data } = await kernels.gemm64(D, invertLower(lower), { transB: true, out });
   const losses = new Float64Array(rows);
-  for (let p = 0; p < data.length; p++) losses[Math.floor(p / width)] += data[p] * data[p];
+  for (let i = 0; i < rows; i++) {
+    let sum = 0;
+    for (let p = i * width; p < (i + 1) * width; p++) sum += data[p] * data[p];
+    losses[i] = sum;
+  }
   return losses;
 }
 

@@ -11,6 +11,7 @@
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
+import { newScratch, type Scratch } from "../tensor/scratch.ts";
 
 /** What a block quantiser sees. */
 export interface ObsBlock {
@@ -71,11 +72,11 @@ export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOpti
   const running = matrix(rows, cols, W.data.slice());
   const Q = matrix(rows, cols);
   const errorsT = matrix(cols, rows);
-  const passesOn = compensation !== "none";
+  const passesOn = compensation !== "none", scratch = newScratch();
   let loss = 0;
   for (let panelStart = 0; panelStart < cols; panelStart += panelSize) {
     const panelEnd = Math.min(panelStart + panelSize, cols);
-    if (passesOn) await compensate(running, errorsT, U, 0, panelStart, panelStart, panelEnd, kernels);
+    if (passesOn) await compensate(running, errorsT, U, 0, panelStart, panelStart, panelEnd, kernels, scratch);
     for (let start = panelStart; start < panelEnd; start += blockSize) {
       signal?.throwIfAborted();
       const end = Math.min(start + blockSize, panelEnd);
@@ -85,14 +86,15 @@ export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOpti
       pasteColumns(step.Q, Q, start);
       let E = step.E;
       if (!E) {
-        const errors = errorArgs(sliceColumns(running, start, end), step.Q, Ubb, compensation);
+        const again = sliceColumns(running, start, end, scratch.float32("block", rows, end - start));
+        const errors = errorArgs(again, step.Q, Ubb, compensation, scratch.float32("errors", rows, end - start));
         E = errors.E;
         // The shortcut is a division per weight: handing the arrays to other threads would take longer.
         const costPerRow = errors.args.exact ? (end - start) ** 2 : 0;
         await kernels.rows(errorRows, rows, errors.args, { costPerRow });
       }
       loss += storeErrors(E, errorsT, start);
-      if (passesOn) await compensate(running, errorsT, U, start, end, end, panelEnd, kernels);
+      if (passesOn) await compensate(running, errorsT, U, start, end, end, panelEnd, kernels, scratch);
     }
   }
   return { Q, errorsT, loss };
@@ -153,8 +155,13 @@ export function blockError(X: Matrix, Q: Matrix, U: Matrix64, compensation: Comp
   return E;
 }
 
-function errorArgs(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): { args: ErrorArgs; E: Matrix } {
-  const E = matrix(X.rows, X.cols);
+function errorArgs(
+  X: Matrix,
+  Q: Matrix,
+  U: Matrix64,
+  compensation: Compensation,
+  E = matrix(X.rows, X.cols),
+): { args: ErrorArgs; E: Matrix } {
   const exact = compensation === "exact";
   return { args: { width: X.cols, exact, x: X.data, q: Q.data, u: U.data, e: E.data }, E };
 }
@@ -206,16 +213,17 @@ async function compensate(
   toStart: number,
   toEnd: number,
   kernels: Kernels,
+  scratch: Scratch,
 ): Promise<void> {
   const inner = fromEnd - fromStart, width = toEnd - toStart, { rows, cols } = W;
   if (inner === 0 || width === 0) return;
-  const factor = matrix(inner, width);
+  const factor = scratch.float32("factor", inner, width), out = scratch.float32("update", rows, width);
   for (let p = 0; p < inner; p++) {
     const at = (fromStart + p) * cols + toStart;
     factor.data.set(U.data.subarray(at, at + width), p * width);
   }
   const errors = matrix(inner, rows, errorsT.data.subarray(fromStart * rows, fromEnd * rows));
-  const update = (await kernels.gemm(errors, factor, { transA: true })).data;
+  const update = (await kernels.gemm(errors, factor, { transA: true, out })).data;
   for (let i = 0; i < rows; i++) {
     const at = i * cols + toStart;
     for (let j = 0; j < width; j++) W.data[at + j] -= update[i * width + j];
@@ -237,8 +245,7 @@ function storeErrors(E: Matrix, errorsT: Matrix, start: number): number {
   return squares / 2;
 }
 
-function sliceColumns(A: Matrix, start: number, end: number): Matrix {
-  const out = matrix(A.rows, end - start);
+function sliceColumns(A: Matrix, start: number, end: number, out = matrix(A.rows, end - start)): Matrix {
   for (let i = 0; i < A.rows; i++) {
     out.data.set(A.data.subarray(i * A.cols + start, i * A.cols + end), i * (end - start));
   }

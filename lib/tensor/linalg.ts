@@ -6,6 +6,7 @@
 import { NumericalError } from "./errors.ts";
 import { type Kernels, referenceKernels } from "./kernels.ts";
 import { type Matrix, type Matrix64, matrix64 } from "./matrix.ts";
+import { newScratch, type Scratch } from "./scratch.ts";
 
 export interface UpperFactorOptions {
   /** Added to the diagonal as a fraction of its mean. */
@@ -96,7 +97,7 @@ export async function upperFactor(H: Matrix64 | Matrix, options: UpperFactorOpti
   if (!(first >= 0)) throw new RangeError(`Cannot factor H with damping ${first}: wanted a number of at least 0`);
   const mean = meanDiagonal(H);
   let damping = first;
-  const work = matrix64(n, n), scratch: Scratch = { left: [], right: [], product: [] };
+  const work = matrix64(n, n), scratch = newScratch();
   for (let retries = 0;; retries++) {
     for (let i = 0; i < n; i++) {
       work.data.fill(0, i * n, i * n + i);
@@ -134,9 +135,9 @@ async function factorBlock(
   if (n <= LEAF) return factorLeaf(A, offset, n);
   const n1 = Math.ceil(n / LEAF / 2) * LEAF, n2 = n - n1, middle = offset + n1, end = offset + n;
   const read = (part: "left" | "right", row: number, rowEnd: number, col: number, colEnd: number) =>
-    readBlock(A, row, col, take(scratch[part], rowEnd - row, colEnd - col));
+    readBlock(A, row, col, scratch.float64(part, rowEnd - row, colEnd - col));
   const multiply = (left: Matrix64, right: Matrix64, transB = false) => {
-    const out = take(scratch.product, left.rows, transB ? right.rows : right.cols);
+    const out = scratch.float64("product", left.rows, transB ? right.rows : right.cols);
     return kernels.gemm64(left, right, { transB, out });
   };
   await factorBlock(A, middle, n2, scratch, kernels, signal);
@@ -161,19 +162,6 @@ async function factorBlock(
     for (let k = 0; k < product.data.length; k++) product.data[k] = -product.data[k];
     writeBlock(A, offset, from, product);
   }
-}
-
-/** One buffer for each side of a product, in a list of one or none: fresh memory for each would take longer to fill with zeros than to copy to. */
-interface Scratch {
-  readonly left: Float64Array[];
-  readonly right: Float64Array[];
-  readonly product: Float64Array[];
-}
-
-/** A matrix over the buffer, which grows when it must; its numbers are whatever they were. */
-function take(buffer: Float64Array[], rows: number, cols: number): Matrix64 {
-  if (!(buffer[0]?.length >= rows * cols)) buffer[0] = new Float64Array(rows * cols);
-  return matrix64(rows, cols, buffer[0].subarray(0, rows * cols));
 }
 
 /** [start, end) in up to eight panels of whole leaves: narrower ones would spare little more, and products lose speed. */

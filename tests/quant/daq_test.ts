@@ -13,6 +13,7 @@ import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../lib/tensor/linalg.ts";
 import { type Matrix, matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
+import { damped, objective } from "../layers.ts";
 
 const ROWS = 40, COLS = 48;
 const random = rng(7);
@@ -185,6 +186,14 @@ Deno.test("the gate keeps a swap only where the whole linear gains", async () =>
   const flat = (await run({})).report.loss as number;
   const gated = (await run({ bits: abmp({ gate: "measured" }) })).report.loss as number;
   assert(gated <= flat, `${gated} against ${flat}`);
+});
+
+Deno.test("plus reports the loss tr((W - Q) H (W - Q)ᵀ) of what it stores, H damped", async () => {
+  for (const options of [{}, { refineRounds: 0 }, { compensation: "diagonal" }] as const) {
+    const q = await run(options), Q = dequantize(q);
+    const want = objective(W, Q, damped(matrix64(COLS, COLS, Float64Array.from(H.data)), 0.01));
+    assert(Math.abs(q.report.loss as number / want - 1) < 1e-5, `${q.report.loss} against ${want}`);
+  }
 });
 
 Deno.test("plain and RSR are values, need no data, and improve in that order", async () => {
