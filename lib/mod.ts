@@ -29,7 +29,7 @@ export { familyOf, lladaShapes } from "./model/families.ts";
 export { type FastKernels, fastKernels } from "./model/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./model/runtime.ts";
-export { type Checkpoint, loadModel, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
+export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
 export { freeDisk, freeMemory } from "./model/room.ts";
 export { type CheckpointSource, openSource } from "./model/source.ts";
 export type { ChatMessage } from "./model/tokenizer.ts";

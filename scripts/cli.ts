@@ -1,6 +1,6 @@
 /** What the scripts share: options from a table, a progress meter on stderr, errors a person can read. */
 import { parseArgs } from "@std/cli/parse-args";
-import { ProgressMeter } from "quant-dllm";
+import { type Device, type LoadOptions, ProgressMeter } from "quant-dllm";
 
 /** An option: its default (a boolean makes it a flag) and what it does. Without a default it is required. */
 export interface Option {
@@ -78,9 +78,49 @@ export async function main(run: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Aborts on Ctrl-C. */
+/** Aborts on Ctrl-C; a second one ends the process at once. */
 export function interruptSignal(): AbortSignal {
   const stop = new AbortController();
-  Deno.addSignalListener("SIGINT", () => stop.abort(new Error("interrupted")));
+  Deno.addSignalListener("SIGINT", () => {
+    if (stop.signal.aborted) Deno.exit(130);
+    console.error("\nstopping at the next safe place; again to stop at once");
+    stop.abort(new Error("interrupted"));
+  });
   return stop.signal;
+}
+
+/** The options of a command that runs a model. */
+export const runOptions = {
+  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  run: { default: "auto", help: "dense (float32 weights), packed (from the stored codes), or auto: packed when large" },
+  "accuracy-level": { default: "4", help: "packed: 4 rounds the inputs of linears to int8, 0 does not" },
+  revision: { default: "main", help: "branch, tag or commit on the Hub" },
+} satisfies Record<string, Option>;
+
+/** `runOptions` as the library takes them. Exits 2 on a value that does not exist. */
+export function loadOptions(options: Record<keyof typeof runOptions, string>, signal?: AbortSignal): LoadOptions {
+  const oneOf = <T extends string>(name: keyof typeof runOptions, ...values: T[]): T => {
+    const found = values.find((value) => value === options[name]);
+    if (found !== undefined) return found;
+    console.error(`--${name} is ${JSON.stringify(options[name])}, wanted ${values.join(", ")}`);
+    Deno.exit(2);
+  };
+  return {
+    device: options.device as Device, // an unknown one is an error that says more than a list
+    run: oneOf("run", "auto", "dense", "packed"),
+    accuracyLevel: oneOf("accuracy-level", "4", "0") === "4" ? 4 : 0,
+    revision: options.revision === "main" ? undefined : options.revision,
+    onProgress: downloadMeter(),
+    signal,
+  };
+}
+
+/** Progress of a download, begun when the first bytes come. */
+export function downloadMeter(): NonNullable<LoadOptions["onProgress"]> {
+  let progress: ProgressMeter | undefined;
+  return ({ bytes, total, file }) => {
+    progress ??= meter("download", total, "bytes");
+    progress.update(bytes, file);
+    if (bytes === total) progress.finish();
+  };
 }

@@ -1,21 +1,21 @@
 /** Evaluates a checkpoint folder, full precision or packed: see `deno task evaluate --help`. */
-import { type Device, evaluate, loadModel, type Row, table, tasks } from "quant-dllm";
-import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
+import { evaluate, loadModel, type Row, table, tasks } from "quant-dllm";
+import { interruptSignal, loadOptions, main, meter, positiveInteger, readOptions, runOptions } from "./cli.ts";
 
 const options = readOptions("deno task evaluate MODEL_DIR [options]", {
   tasks: { default: Object.keys(tasks).join(","), help: "comma-separated" },
   limit: { default: "200", help: "items per task" },
   seed: { default: "1", help: "of the masks: models evaluated with one seed see the same" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  ...runOptions,
 }, 1);
 
 await main(async () => {
   const names = options.tasks.split(",");
   const unknown = names.find((name) => !(name in tasks));
   if (unknown) throw new RangeError(`Unknown task ${unknown}: wanted some of ${Object.keys(tasks).join(", ")}`);
-  await using model = await loadModel(options._[0], { device: options.device as Device });
-  const progress = meter("evaluate", names.length, "tasks");
   const signal = interruptSignal();
+  await using model = await loadModel(options._[0], loadOptions(options, signal));
+  const progress = meter("evaluate", names.length, "tasks");
   const rows: Row[] = [];
   for (const [i, name] of names.entries()) {
     const settings = { seed: Number(options.seed), limit: positiveInteger("limit", options.limit), signal };

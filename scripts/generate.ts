@@ -1,6 +1,6 @@
 /** Continues a prompt, or answers one, with a checkpoint: see `deno task generate --help`. */
-import { type Device, dreamSampler, generate, lladaSampler, loadModel, type Sampler, samplerOf } from "quant-dllm";
-import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
+import { dreamSampler, generate, lladaSampler, loadModel, type Sampler, samplerOf } from "quant-dllm";
+import { interruptSignal, loadOptions, main, meter, positiveInteger, readOptions, runOptions } from "./cli.ts";
 
 const options = readOptions('deno task generate MODEL "PROMPT" [options]', {
   length: { default: "128", help: "tokens to generate" },
@@ -10,7 +10,7 @@ const options = readOptions('deno task generate MODEL "PROMPT" [options]', {
   temperature: { default: "0", help: "0 takes the most probable tokens" },
   seed: { default: "1", help: "of the noise" },
   chat: { default: true, help: "apply the chat template of the checkpoint (--no-chat: continue the plain text)" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  ...runOptions,
 }, 2);
 
 await main(async () => {
@@ -19,7 +19,8 @@ await main(async () => {
   const steps = options.steps === "" ? length : positiveInteger("steps", options.steps);
   const seed = Number(options.seed);
   if (!Number.isInteger(seed)) throw new RangeError(`--seed is ${JSON.stringify(options.seed)}, wanted an integer`);
-  await using model = await loadModel(location, { device: options.device as Device });
+  const signal = interruptSignal();
+  await using model = await loadModel(location, loadOptions(options, signal));
   const sampler = samplerNamed(options.sampler === "auto" ? samplerOf(model).name : options.sampler, length);
   const progress = meter(sampler.name, steps, "steps");
   const start = performance.now();
@@ -31,7 +32,7 @@ await main(async () => {
     sampler,
     chat,
     seed,
-    signal: interruptSignal(),
+    signal,
     onStep: ({ done, masked }) => progress.update(done, `${length - masked} of ${length} tokens`),
   });
   progress.finish();

@@ -26,7 +26,7 @@ import {
   streamedModel,
   visible,
 } from "quant-dllm";
-import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
+import { downloadMeter, interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
 
 /** Calibrations by name. `paper` is that of Quant-dLLM; `laptop` fits an evening on a few cores. */
 const presets: Readonly<Record<string, { calibration: string; windows: number; length: number }>> = {
@@ -134,7 +134,13 @@ await main(async () => {
 
   async function calibrationOf() {
     const draw = { tokenizer: model.tokenizer, count: windows, length, seed, signal };
-    if (text === "sampler") return await samplerStates(model, await loadCorpus("wikitext", draw), { seed, signal, sampler: samplerOf(model) });
+    if (text === "sampler") {
+      return await samplerStates(model, await loadCorpus("wikitext", draw), {
+        seed,
+        signal,
+        sampler: samplerOf(model),
+      });
+    }
     const corpus = await loadCorpus(text, draw);
     if (!options.mcs) return visible(corpus);
     // Timesteps run over the windows: those held out get a sweep of their own, else they would all be of the last ones.
@@ -192,14 +198,4 @@ function linearMethod(group: number): Method {
   }
   const known = "quant-dllm, quant-dllm-official, quant-dllm-paper, levels, gptq or rtn";
   throw new RangeError(`Unknown method ${options.method}: wanted ${known}`);
-}
-
-/** Progress of a download, begun when the first bytes come. */
-function downloadMeter() {
-  let progress: ReturnType<typeof meter> | undefined;
-  return ({ bytes, total, file }: { bytes: number; total: number; file: string }) => {
-    progress ??= meter("download", total, "bytes");
-    progress.update(bytes, file);
-    if (bytes === total) progress.finish();
-  };
 }

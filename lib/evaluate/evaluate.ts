@@ -1,6 +1,5 @@
 /** Models and tasks make rows. */
 import type { Row } from "../report/rows.ts";
-import { storedBits } from "../quant/stored.ts";
 import type { Model } from "../model/model.ts";
 import { scoreChoices } from "./choice.ts";
 import { elbo } from "./elbo.ts";
@@ -71,8 +70,7 @@ export function sizeOf(model: Model): { readonly bitsPerWeight: number; readonly
   let weights = 0;
   for (const { name, shape: [rows, cols] } of model.linearNames()) {
     const count = rows * cols;
-    const q = model.quantized.get(name);
-    bits += q ? storedBits(q) : 16 * count;
+    bits += 8 * (model.storedBytes.get(name) ?? 2 * count);
     weights += count;
   }
   return { bitsPerWeight: bits / weights, storedBytes: bits / 8 };

@@ -5,6 +5,8 @@ import { type Architecture, blockWeights, linears, weightShape } from "./block.t
 import { Engine } from "./engine.ts";
 import { type Config, type Family, familyOf } from "./families.ts";
 import { Model, type TextTokenizer } from "./model.ts";
+import { PackedForward } from "./packed_forward.ts";
+import type { AccuracyLevel } from "./packed_linear.ts";
 import { quantizationConfig, StoredForms } from "./quantized_config.ts";
 import { type Device, openRuntime } from "./runtime.ts";
 import type { HubOptions } from "./hub.ts";
@@ -21,6 +23,13 @@ export interface LoadOptions extends HubOptions {
   readonly device?: Device;
   readonly threads?: number;
   readonly weights?: Residence;
+  /**
+   * How it runs: from float32 weights (`dense`: bit for bit what the stored forms decode to), or from the stored codes (`packed`). `auto` runs packed
+   * checkpoints that are too large to hold as float32 from their codes.
+   */
+  readonly run?: "auto" | "dense" | "packed";
+  /** When it runs packed: 4 rounds the inputs of linears to int8 (default), 0 keeps them in float32. */
+  readonly accuracyLevel?: AccuracyLevel;
 }
 
 /** A checkpoint whose config and tensors fit together. */
@@ -31,6 +40,8 @@ export interface Checkpoint {
   readonly architecture: Architecture;
   readonly stored: StoredForms;
   readonly weights: StreamedWeights;
+  /** Behind `weights`: also gives the stored forms. */
+  readonly quantizedSource: QuantizedSource;
   readonly tokenizer?: TextTokenizer;
 }
 
@@ -53,27 +64,35 @@ export async function openCheckpoint(location: string, options: HubOptions = {})
   // The embedding is read row by row: its stored form is kept, all others are read when they are asked for.
   let embedding: Promise<QuantizedLinear | undefined> | undefined;
   const lookup = (name: string) => name === family.names.embed ? embedding ??= stored.read(name) : stored.read(name);
-  const weights = new StreamedWeights(new QuantizedSource(tensors, lookup), family.names, architecture);
-  return { source, config, family, architecture, stored, weights, tokenizer };
+  const quantizedSource = new QuantizedSource(tensors, lookup);
+  const weights = new StreamedWeights(quantizedSource, family.names, architecture);
+  return { source, config, family, architecture, stored, weights, quantizedSource, tokenizer };
 }
 
 /** Opens a checkpoint on a device (`auto` takes a GPU when there is one). Packed checkpoints are recognised by their quantization_config. */
 export async function loadModel(location: string, options: LoadOptions = {}): Promise<Model> {
-  const { device = "auto", threads, weights: residence = "auto" } = options;
-  const { source, config, family, architecture, stored, weights: streamed, tokenizer } = await openCheckpoint(
-    location,
-    options,
-  );
-  const held = residence === "held" || (residence === "auto" && float32Bytes(architecture) <= HELD_BY_DEFAULT);
-  const weights: Weights = held ? await hold(streamed) : streamed;
-  const quantized = new Map<string, QuantizedLinear>();
-  if (held) {
-    for (const name of Object.keys(stored.section?.linears ?? {})) quantized.set(name, (await stored.read(name))!);
+  const { device = "auto", threads, weights: residence = "auto", run = "auto", accuracyLevel } = options;
+  const checkpoint = await openCheckpoint(location, options);
+  const { source, config, family, architecture, stored, tokenizer } = checkpoint;
+  if (run === "packed" && !stored.section) {
+    throw new RangeError(`Cannot run ${source.name} packed: it is in full precision; quantise it first`);
   }
+  const small = float32Bytes(architecture) <= HELD_BY_DEFAULT;
+  const packed = run === "packed" || (run === "auto" && stored.section !== undefined && !small);
+  const held = !packed && (residence === "held" || (residence === "auto" && small));
+  const weights: Weights = held ? await hold(checkpoint.weights) : checkpoint.weights;
+  const names = Object.keys(stored.section?.linears ?? {});
+  const quantized = new Map<string, QuantizedLinear>();
+  if (held) { for (const name of names) quantized.set(name, (await stored.read(name))!); }
   const runtime = await openRuntime({ device, threads });
   const engine = new Engine(runtime, architecture);
+  const forward = packed
+    ? new PackedForward(engine, checkpoint.quantizedSource, family.names, { accuracyLevel })
+    : undefined;
   const { provenance } = stored.section ?? {};
-  return new Model({ name: source.name, family, config, engine, weights, tokenizer, quantized, provenance }, runtime);
+  const storedBytes = new Map(names.map((name) => [name, stored.bytes(name)]));
+  const parts = { name: source.name, family, config, engine, weights, forward, tokenizer, quantized, storedBytes };
+  return new Model({ ...parts, provenance }, runtime);
 }
 
 /** A model that reads its weights from the checkpoint when they are wanted; it runs on `engine`, which the caller frees. */

@@ -1,6 +1,7 @@
 /** A model: an engine, its weights, and what is known of where they come from. Immutable; a quantised model is a new one that shares the engine. */
 import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
+import { storedBits } from "../quant/stored.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, type Linear, linears, linearShape } from "./block.ts";
 import type { Engine, Hidden } from "./engine.ts";
@@ -26,6 +27,8 @@ export interface ModelParts {
   readonly tokenizer?: TextTokenizer;
   /** The stored form of each quantised linear, by checkpoint tensor name. */
   readonly quantized?: ReadonlyMap<string, QuantizedLinear>;
+  /** Bytes of each quantised matrix, for a model that does not hold their stored forms. */
+  readonly storedBytes?: ReadonlyMap<string, number>;
   /** How it was quantised: method, calibration, seed. */
   readonly provenance?: Readonly<Record<string, string | number>>;
 }
@@ -38,6 +41,8 @@ export class Model implements Denoiser, AsyncDisposable {
   readonly weights: Weights;
   readonly forward: Forward;
   readonly quantized: ReadonlyMap<string, QuantizedLinear>;
+  /** Bytes that each quantised matrix takes, by checkpoint tensor name. */
+  readonly storedBytes: ReadonlyMap<string, number>;
   readonly provenance: Readonly<Record<string, string | number>>;
   readonly #tokenizer?: TextTokenizer;
   readonly #resource?: AsyncDisposable;
@@ -51,6 +56,7 @@ export class Model implements Denoiser, AsyncDisposable {
     this.weights = parts.weights;
     this.forward = parts.forward ?? new DenseForward(parts.engine, parts.weights);
     this.quantized = parts.quantized ?? new Map();
+    this.storedBytes = parts.storedBytes ?? new Map([...this.quantized].map(([name, q]) => [name, storedBits(q) / 8]));
     this.provenance = parts.provenance ?? {};
     this.#tokenizer = parts.tokenizer;
     this.#resource = resource;

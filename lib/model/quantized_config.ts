@@ -71,6 +71,11 @@ export class StoredForms {
     return new Set([...this.#parts.values()].flat());
   }
 
+  /** Bytes of all its parts. */
+  bytes(name: string): number {
+    return this.#parts.get(name)!.reduce((sum, part) => sum + this.tensors.info(part).bytes, 0);
+  }
+
   shape(name: string): readonly number[] {
     return this.section!.linears[name].shape;
   }
