@@ -11,7 +11,7 @@ export type FloatType = "F32" | "F16" | "BF16";
 const PIECE = 2 ** 24;
 
 /**
- * A tensor of the full-precision model as little-endian bytes of `dtype`, in pieces of whole rows. Throws `RangeError` for a weight that is not finite
+ * A tensor of the full-precision model as little-endian bytes of `dtype`, in pieces of whole rows, about `piece` weights each. Throws `RangeError` for a weight that is not finite
  * in that type, `SyntaxError` for a stored form that does not decode.
  */
 export async function* tensorBytes(
@@ -19,11 +19,12 @@ export async function* tensorBytes(
   name: string,
   shape: readonly number[],
   dtype: FloatType,
+  piece = PIECE,
 ): AsyncIterable<Uint8Array> {
   const q = await stored.read(name);
   const source = new QuantizedSource(tensors, () => q);
   const [rows, cols = 1] = shape;
-  const step = shape.length === 2 && inRows(q) ? Math.max(1, Math.floor(PIECE / cols)) : rows;
+  const step = shape.length === 2 && inRows(q) ? Math.max(1, Math.floor(piece / cols)) : rows;
   for (let from = 0; from < rows; from += step) {
     const whole = step >= rows;
     const values = whole

@@ -48,7 +48,7 @@ export function graphCard(checkpoint: Checkpoint, options: GraphCardOptions): st
     "",
     `- Input \`tokens\`: int64 [batch, time], time at most ${maxLength}; masked places hold ${a.maskId}.`,
     `- Output \`logits\`: float32 [batch, time, ${a.vocabSize}]; row i predicts token i.`,
-    `- Full-precision matrices are stored as ${dtype} and compute in float32.`,
+    `- Full-precision matrices are stored as ${dtype} and compute in float32: 4 bytes per weight in memory.`,
   ];
   if (section && !packed) lines.push("- Quantised matrices are stored as they decode.");
   if (section && packed) {

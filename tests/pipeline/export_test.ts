@@ -147,6 +147,27 @@ Deno.test("an export that fails or is stopped leaves nothing, whatever it had wr
     }
   }));
 
+Deno.test("a disk that refuses more bytes: the error names the file, and nothing is left", () =>
+  inFolder(async (folder) => {
+    if (Deno.build.os === "windows") return;
+    const root = new URL("../../", import.meta.url);
+    const script = `
+      import { exportCheckpoint } from ${JSON.stringify(new URL("lib/pipeline/export.ts", root).href)};
+      const [from, out, format] = Deno.args;
+      await exportCheckpoint(from, { format, out }).catch((e) => console.log(e.message));`;
+    await Deno.writeTextFile(`${folder}/script.ts`, script);
+    for (const [format, file] of [["hf", "model.safetensors"], ["onnx", "model.onnx.data"]]) {
+      // A limit on the size of files stands for a full disk: the system refuses the write that crosses it.
+      const limit = `trap '' XFSZ; ulimit -f 500; exec "$0" run --no-check --quiet --allow-all "$@"`;
+      const { pathname } = new URL("deno.json", root), model = new URL("data/nano-llada", root).pathname;
+      const args = [`--config=${pathname}`, `${folder}/script.ts`, model, `${folder}/out`, format];
+      const { stdout } = await new Deno.Command("sh", { args: ["-c", limit, Deno.execPath(), ...args] }).output();
+      const said = new TextDecoder().decode(stdout);
+      assert(said.includes("Cannot write") && said.includes(`/${file}"`) && said.includes("free space"), said);
+      assertEquals(await filesOf(folder), ["script.ts"]);
+    }
+  }));
+
 Deno.test("an export killed half way leaves no folder of that name, and the next one works", () =>
   inFolder(async (folder) => {
     if (Deno.build.os === "windows") return;
