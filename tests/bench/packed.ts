@@ -1,0 +1,192 @@
+/**
+ * One LLaDA-8B block with random weights, in float32 and from its stored codes: forward passes by number of tokens, loading, memory. Run by
+ * `deno run -A --v8-flags=--expose-gc tests/bench/packed.ts`; arguments: numbers of tokens.
+ *
+ * Times are the shortest of some runs taken in turns: neighbours on the cores only ever add to them.
+ */
+import process from "node:process";
+import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
+import { type Architecture, blockWeights, linears, weightShape } from "../../lib/model/block.ts";
+import { type BlockTensors, Engine, type Hidden } from "../../lib/model/engine.ts";
+import { fileSource, writeFileAtomic } from "../../lib/model/file_source.ts";
+import { PackedForward, type PackedOptions } from "../../lib/model/packed_forward.ts";
+import { StoredForms } from "../../lib/model/quantized_config.ts";
+import { openRuntime } from "../../lib/model/runtime.ts";
+import { QuantizedSource } from "../../lib/model/weights.ts";
+import type { QuantizedLinear } from "../../lib/quant/method.ts";
+import { storedBits } from "../../lib/quant/stored.ts";
+import { randomBlocks } from "../model/packed_layers.ts";
+
+const a: Architecture = {
+  layers: 1,
+  width: 4096,
+  heads: 32,
+  kvHeads: 32,
+  headSize: 128,
+  hidden: 12288,
+  vocabSize: 126464,
+  maxLength: 4096,
+  epsilon: 1e-5,
+  ropeTheta: 500000,
+  maskId: 126336,
+};
+const names = {
+  embed: "embed",
+  finalNorm: "norm",
+  head: "head",
+  block: (layer: number, w: string) => `${layer}.${w}.weight`,
+};
+/** What llama.cpp takes for such a block with Q2_K on two cores of this class, ms, and the least ratio of fp32 to native. */
+const bars: Readonly<Record<number, { ms: number; ratio: number }>> = {
+  1: { ms: 3, ratio: 4 },
+  8: { ms: 15, ratio: 4 },
+  32: { ms: 45, ratio: 4 },
+  128: { ms: 134, ratio: 2 },
+  512: { ms: 438, ratio: 1.3 },
+};
+const tokens = Deno.args.length ? Deno.args.map(Number) : Object.keys(bars).map(Number);
+
+/** Stored linears of the block, by weight. */
+function stored(form: "levels" | "binary", orders: readonly number[]): Map<string, QuantizedLinear> {
+  return new Map(
+    linears(a).map((name) => {
+      const [rows, cols] = weightShape(a, name);
+      return [name, randomBlocks(form, { rows, cols, group: 128, orders, scale: 0.3 / Math.sqrt(cols) })];
+    }),
+  );
+}
+
+function floats(): BlockTensors {
+  return Object.fromEntries(
+    blockWeights(a).map((name) => {
+      const shape = weightShape(a, name), data = new Float32Array(shape.reduce((x, y) => x * y));
+      let state = 1;
+      for (let k = 0; k < data.length; k++) {
+        state = (Math.imul(state, 1664525) + 1013904223) | 0;
+        data[k] = shape.length === 1 ? 1 : state * 2 ** -31 / Math.sqrt(shape[1]);
+      }
+      return [name, data];
+    }),
+  );
+}
+
+const source = (q?: ReadonlyMap<string, QuantizedLinear>) => {
+  const weight = (name: string) => name.split(".")[1];
+  return new QuantizedSource({
+    readFloat: (name) =>
+      Promise.resolve(q ? new Float32Array(weightShape(a, weight(name))[0]).fill(1) : dense[weight(name)]),
+    readRows: () => Promise.reject(new Error("Nothing reads rows here")),
+  }, (name) => q?.get(weight(name)));
+};
+
+const rss = (): number => {
+  (globalThis as { gc?: () => void }).gc?.();
+  return process.memoryUsage().rss / 1e6;
+};
+const milliseconds = async (run: () => Promise<unknown>): Promise<number> => {
+  const start = performance.now();
+  await run();
+  return performance.now() - start;
+};
+
+await using runtime = await openRuntime({ device: "cpu" });
+await using engine = new Engine(runtime, a);
+const forms = { native: stored("levels", [2]), exact: stored("binary", [2]), mixed: stored("levels", [2, 1, 2, 3]) };
+const loading = await measureLoading(forms.native);
+const dense = floats();
+const packed = (q?: ReadonlyMap<string, QuantizedLinear>, options: PackedOptions = {}) =>
+  new PackedForward(engine, source(q), names, options);
+await using prepacked = packed();
+await using native = packed(forms.native);
+await using float = packed(forms.native, { accuracyLevel: 0 });
+await using exact = packed(forms.exact);
+await using mixed = packed(forms.mixed);
+const arms: Record<string, (x: Hidden) => Promise<Hidden>> = {
+  fp32: (x) => engine.block(x, dense),
+  prepacked: (x) => prepacked.block(0, x),
+  native: (x) => native.block(0, x),
+  "native, float inputs": (x) => float.block(0, x),
+  exact: (x) => exact.block(0, x),
+  "1 to 3 bits": (x) => mixed.block(0, x),
+};
+const rows: Record<string, number>[] = [];
+for (const time of tokens) {
+  const x: Hidden = { batch: 1, time, data: Float32Array.from({ length: time * a.width }, (_, i) => Math.sin(i * i)) };
+  const best: Record<string, number> = {};
+  for (let turn = 0; turn < (time <= 32 ? 21 : 9); turn++) {
+    for (const [name, run] of Object.entries(arms)) {
+      if (turn >= 5 && ["fp32", "native, float inputs", "1 to 3 bits"].includes(name) && time > 128) continue;
+      best[name] = Math.min(best[name] ?? Infinity, await milliseconds(() => run(x)));
+    }
+  }
+  rows.push({ tokens: time, ...best });
+}
+print();
+
+function print(): void {
+  const columns = Object.keys(arms);
+  console.error(["tokens", ...columns, "fp32 / native", "prepacked / native", "bars"].join(" | "));
+  for (const row of rows) {
+    const bar = bars[row.tokens];
+    const ratio = row.fp32 / row.native;
+    const met = (ok: boolean) => ok ? "met" : "MISSED";
+    const verdict = bar &&
+      `${bar.ratio} x ${met(ratio >= bar.ratio)}, ${bar.ms} ms ${met(row.native < bar.ms)}`;
+    const cells = [
+      row.tokens,
+      ...columns.map((c) => row[c].toFixed(1)),
+      ratio.toFixed(2),
+      (row.prepacked / row.native).toFixed(2),
+    ];
+    console.error([...cells, verdict ?? ""].join(" | "));
+  }
+  console.error(
+    `routes: ${
+      [native, exact, mixed, prepacked].map((f) => `${f.routes[0].route} (${f.routes[0].reason})`).join("; ")
+    }`,
+  );
+  const { megabytes, best, perSecond, resident } = loading;
+  console.error(
+    `loading ${megabytes.toFixed(0)} MB from the page cache: ${best.toFixed(0)} ms, ${perSecond.toFixed(0)} MB/s ` +
+      `(at least 500: ${perSecond >= 500 ? "met" : "MISSED"}); resident per block ${resident.toFixed(0)} MB`,
+  );
+  console.log(JSON.stringify({ bench: "packed", rows, loading }));
+}
+
+/** Writes the block as a packed checkpoint would be, then opens it several times: shortest time, and memory of those after the first. */
+async function measureLoading(linears: ReadonlyMap<string, QuantizedLinear>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    const tensors: Record<string, TensorBytes> = {};
+    const entries: Record<string, QuantizedLinear> = {};
+    for (const [weight, q] of linears) {
+      for (const [part, t] of Object.entries(q.tensors)) tensors[`0.${weight}.${part}`] = t;
+      entries[names.block(0, weight)] = { ...q, tensors: {} };
+    }
+    const path = `${folder}/model.safetensors`;
+    await writeFileAtomic(path, encodeSafetensors(tensors));
+    const bytes = [...linears.values()].reduce((sum, q) => sum + storedBits(q) / 8, 0);
+    const opened: PackedForward[] = [];
+    const norm = new Float32Array(a.width).fill(1);
+    let best = Infinity;
+    const memory: number[] = [];
+    for (let turn = 0; turn < 8; turn++) {
+      best = Math.min(
+        best,
+        await milliseconds(async () => {
+          const file = await openSafetensors(await fileSource(path));
+          const forms = new StoredForms(file, { quant_method: "quant-dllm", provenance: {}, linears: entries });
+          const base = { readFloat: () => Promise.resolve(norm), readRows: () => Promise.resolve(norm) };
+          const forward = new PackedForward(engine, new QuantizedSource(base, (name) => forms.read(name)), names);
+          await forward.block(0, { batch: 1, time: 1, data: new Float32Array(a.width) });
+          opened.push(forward);
+        }),
+      );
+      memory.push(rss());
+    }
+    for (const forward of opened) await forward[Symbol.asyncDispose]();
+    return { megabytes: bytes / 1e6, best, perSecond: bytes / 1e3 / best, resident: (memory[7] - memory[3]) / 4 };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,17 @@
+import { assert, assertEquals } from "@std/assert";
+import { LOGITS_PACKED_INT8, PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts";
+import { onSoftwareVulkan } from "./packed_vulkan.ts";
+
+Deno.test("packed linears and a packed model on webgpu, with software Vulkan", async () => {
+  const stdout = await onSoftwareVulkan(new URL("./packed_webgpu.ts", import.meta.url).href);
+  if (stdout === undefined) {
+    console.log("SKIPPED packed webgpu: install chromium and libvulkan1");
+    return;
+  }
+  const { device, float, int8, model } = JSON.parse(stdout);
+  console.log(`packed model on webgpu: ${(100 * model).toFixed(2)} % of a token's logits`);
+  assertEquals(device, "webgpu");
+  for (const [name, error] of Object.entries<number>(float)) assert(error <= PACKED_FLOAT, `${name}: ${error}`);
+  assert(int8 <= PACKED_INT8, `int8 activations: ${int8}`);
+  assert(model <= LOGITS_PACKED_INT8, `the model: ${model}`);
+});
