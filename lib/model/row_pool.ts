@@ -12,7 +12,8 @@ export interface RowJob {
   readonly id: number;
   readonly name: string;
   readonly module: string;
-  readonly args: RowArgs;
+  /** What a worker gets is flattened (`flat`). */
+  readonly args: RowArgs | Record<string, unknown>;
   readonly rowCount: number;
   readonly chunk: number;
   /** `[2]` over shared memory. */
@@ -32,7 +33,7 @@ export function takeChunks({ name, args, rowCount, chunk, progress }: RowJob): v
     const start = Atomics.add(progress, NEXT, chunk);
     if (start >= rowCount) return;
     const end = Math.min(start + chunk, rowCount);
-    run(args, start, end);
+    run(args as RowArgs, start, end);
     Atomics.add(progress, DONE, end - start);
   }
 }
@@ -70,7 +71,8 @@ export class RowPool implements AsyncDisposable {
       chunk: Math.max(1, Math.ceil(rowCount / (this.threads * CHUNKS_PER_THREAD))),
       progress: new Int32Array(new SharedArrayBuffer(8)),
     };
-    const answers = this.#workers().map((helper) => helper.ask(job));
+    const posted = { ...job, args: flat(shared) };
+    const answers = this.#workers().map((helper) => helper.ask(posted));
     try {
       takeChunks(job);
       await finished(job, answers);
@@ -119,6 +121,40 @@ export class RowPool implements AsyncDisposable {
     await Promise.all(this.#helpers.splice(0).map((helper) => helper.end()));
     this.#scratch.clear();
   }
+}
+
+/** Array types by name. */
+const ARRAYS = { Float32Array, Float64Array, Uint8Array, Uint16Array, Uint32Array, Int32Array };
+
+/**
+ * Arguments with each array as its buffer, to be posted: a thread that receives views walks over all their entries, looking for ports
+ * (16 million take seconds), but takes a shared buffer as it is.
+ */
+function flat(args: RowArgs): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(args).map(([key, value]) => [
+      key,
+      ArrayBuffer.isView(value)
+        ? { array: value.constructor.name, buffer: value.buffer, offset: value.byteOffset, length: value.length }
+        : value,
+    ]),
+  );
+}
+
+/** Arguments as loops take them, from what `flat` made. */
+export function unflat(args: Record<string, unknown>): RowArgs {
+  return Object.fromEntries(
+    Object.entries(args).map(([key, value]) => {
+      if (typeof value !== "object" || value === null) return [key, value];
+      const { array, buffer, offset, length } = value as {
+        array: keyof typeof ARRAYS;
+        buffer: ArrayBuffer;
+        offset: number;
+        length: number;
+      };
+      return [key, new ARRAYS[array](buffer, offset, length)];
+    }),
+  ) as RowArgs;
 }
 
 /** Waits until every row is done, and no longer: a worker that got no time to start has nothing to give. */

@@ -1,5 +1,5 @@
 /** What quantising a checkpoint will take, before it is begun: memory, disk and time, from its shapes and a probe of this machine. */
-import type { Method, QuantizedLinear } from "../quant/method.ts";
+import type { Method } from "../quant/method.ts";
 import { storedBits } from "../quant/stored.ts";
 import { rng } from "../tensor/rng.ts";
 import type { Kernels } from "../tensor/kernels.ts";
@@ -125,49 +125,59 @@ interface SolverProbe {
 }
 
 /**
- * Times the quantiser on u x u, 2u x u and u x 2u weights and fits time = α cols³ + β rows cols² + γ rows cols (factor of the second moment, products with
- * it, loops over weights); the bytes are exactly a rows cols + b rows + c cols.
+ * Times the quantiser on three shapes and fits time = α cols³ + β rows cols² + γ rows cols (factor of the second moment, products with it, loops over
+ * weights); the bytes are exactly a rows cols + b rows + c cols.
  */
-async function probeSolver(method: Method, a: Architecture, { kernels, now }: PlanOptions): Promise<SolverProbe> {
-  const unit = a.width >= 2048 ? 1024 : 256;
-  const seconds: number[] = [], bytes: number[] = [];
-  for (const [rows, cols] of [[unit, unit], [unit, unit], [2 * unit, unit], [unit, 2 * unit]]) {
-    const start = now();
-    bytes.push(storedBits(await quantizeNoise(method, rows, cols, kernels)) / 8);
-    seconds.push((now() - start) / 1000);
-  }
-  // The first run also starts threads and sessions: it does not count.
-  const [t11, t21, t12] = seconds.slice(1);
-  const alpha = Math.max(0, 2 * t11 - t21); // t21 = α + 2 (β + γ)
-  const beta = Math.max(0, (t12 - 8 * alpha - 2 * Math.max(0, t11 - alpha)) / 2); // t12 = 8 α + 4 β + 2 γ
-  const gamma = Math.max(0, t11 - alpha - beta);
-  const [b11, b21, b12] = bytes.slice(1);
-  const perRow = 2 * b11 - b12, perCol = 2 * b11 - b21; // b12 = 2a + b + 2c, b21 = 2a + 2b + c in units of u
-  const perWeight = b11 - perRow - perCol;
+async function probeSolver(method: Method, a: Architecture, options: PlanOptions): Promise<SolverProbe> {
+  const unit = a.width >= 2048 ? 2048 : 256;
+  // Few rows show the factor; more rows, then more columns, show the rest. The first run also starts threads and sessions: it does not count.
+  const shapes = [[1 / 32, 1], [1 / 32, 1], [1 / 2, 1], [1 / 2, 2]];
+  const runs: { seconds: number; bytes: number }[] = [];
+  for (const [r, c] of shapes) runs.push(await quantizeNoise(method, r * unit, c * unit, options));
+  const fit = (value: (run: typeof runs[number]) => number, terms: (r: number, c: number) => number[]) =>
+    solve3(shapes.slice(1).map(([r, c]) => terms(r, c)), runs.slice(1).map(value));
+  const dot = (x: readonly number[], y: readonly number[]) => x.reduce((sum, v, i) => sum + v * y[i], 0);
+  const costs = (r: number, c: number) => [c ** 3, r * c ** 2, r * c];
+  const sizes = (r: number, c: number) => [r * c, r, c];
+  const perCost = fit((run) => run.seconds, costs).map((x) => Math.max(0, x));
+  const perSize = fit((run) => run.bytes, sizes);
   return {
     seconds([rows, cols], factor) {
-      const [r, c] = [rows / unit, cols / unit];
-      return (factor ? alpha * c ** 3 : 0) + beta * r * c ** 2 + gamma * r * c;
+      const [own, ...shared] = costs(rows / unit, cols / unit);
+      return dot(perCost, [factor ? own : 0, ...shared]);
     },
-    bytes([rows, cols]) {
-      const [r, c] = [rows / unit, cols / unit];
-      return perWeight * r * c + perRow * r + perCol * c;
-    },
+    bytes: ([rows, cols]) => dot(perSize, sizes(rows / unit, cols / unit)),
   };
 }
 
-/** Quantises noise: what the arithmetic costs does not depend on the weights. */
-async function quantizeNoise(method: Method, rows: number, cols: number, kernels: Kernels): Promise<QuantizedLinear> {
+/** Three equations in three unknowns, by Cramer's rule. */
+function solve3(A: readonly (readonly number[])[], y: readonly number[]): number[] {
+  const det = ([a, b, c]: readonly (readonly number[])[]) =>
+    a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
+  return [0, 1, 2].map((k) => det(A.map((row, i) => row.map((x, j) => j === k ? y[i] : x))) / det(A));
+}
+
+/** Quantises noise, timed: what the arithmetic costs does not depend on the weights. */
+async function quantizeNoise(
+  method: Method,
+  rows: number,
+  cols: number,
+  { kernels, now }: PlanOptions,
+): Promise<{ seconds: number; bytes: number }> {
   const r = rng(1, "probe", rows, cols);
-  const noise = (n: number, m: number): Matrix => matrix(n, m, Float32Array.from({ length: n * m }, () => r.normal()));
+  const noise = (n: number, m: number) => matrix(n, m, Float32Array.from({ length: n * m }, () => r.next() - 0.5));
   const W = noise(rows, cols);
-  if (!method.needsHessian) return await method.quantize({ name: "probe", W, kernels });
-  const X = noise(2 * cols, cols);
-  const H = await kernels.gemm(X, X, { transA: true });
-  const bound = method.across
-    ? method.across.bind({ probe: await method.across.score({ name: "probe", W, H, kernels }) })
-    : method;
-  return await bound.quantize({ name: "probe", W, H, kernels });
+  let bound = method;
+  let H: Matrix | undefined;
+  if (method.needsHessian) {
+    const X = noise(Math.ceil(cols / 2), cols);
+    H = await kernels.gemm(X, X, { transA: true });
+    const score = await method.across?.score({ name: "probe", W, H, kernels });
+    if (score) bound = method.across!.bind({ probe: score });
+  }
+  const start = now();
+  const q = await bound.quantize({ name: "probe", W, H, kernels });
+  return { seconds: (now() - start) / 1000, bytes: storedBits(q) / 8 };
 }
 
 /** Seconds per token of a block's forward passes (each half runs twice: to its last stage, then on), and multiply-adds per second of large products. */

@@ -96,7 +96,9 @@ try {
       const q = await method.quantize(input);
       const seconds = (performance.now() - start) / 1000;
       solver += seconds;
-      console.error(`  ${input.name.padEnd(46)} ${seconds.toFixed(1)} s   resident ${gigabytes(residentMemory()?.now)}`);
+      console.error(
+        `  ${input.name.padEnd(46)} ${seconds.toFixed(1)} s   resident ${gigabytes(residentMemory()?.now)}`,
+      );
       return q;
     },
   };
@@ -119,19 +121,37 @@ try {
   const calibrationSeconds = (meters.milliseconds / 1000) * (1 + 0.2) * paper / all;
   console.error(`${method.name}, ${windows} windows of ${length} tokens, ${(linear / 1e6).toFixed(0)} M weights`);
   console.error(`  products alone            ${alone.toFixed(0)} GFLOPS`);
-  console.error(`  forward, second moments   ${achieved.toFixed(0)} GFLOPS, ${(100 * achieved / alone).toFixed(0)} % of it (bar ${100 * RATE_BAR} %)`);
-  console.error(`  solver, seven linears     ${solver.toFixed(1)} s (bar ${solverBar[profile] ?? "none"}); the plan said ${plan.secondsPerBlock.solver.toFixed(0)} s`);
-  console.error(`  peak resident memory      ${gigabytes(peak)} (bar ${gigabytes(MEMORY_BAR)}); the plan said ${gigabytes(plan.memoryBytes)}`);
-  console.error(`  all of it                 ${seconds.toFixed(0)} s, ${summary.bitsPerWeight.toFixed(4)} bits per weight`);
   console.error(
-    `  projection, 32 blocks, 128 x 4096 tokens: ${((32 * (calibrationSeconds + solver)) / 3600).toFixed(1)} h, solver ${(32 * solver / 60).toFixed(0)} min of it`,
+    `  forward, second moments   ${achieved.toFixed(0)} GFLOPS, ${(100 * achieved / alone).toFixed(0)} % of it (bar ${
+      100 * RATE_BAR
+    } %)`,
+  );
+  console.error(
+    `  solver, seven linears     ${solver.toFixed(1)} s (bar ${solverBar[profile] ?? "none"}); the plan said ${
+      plan.secondsPerBlock.solver.toFixed(0)
+    } s`,
+  );
+  console.error(
+    `  peak resident memory      ${gigabytes(peak)} (bar ${gigabytes(MEMORY_BAR)}); the plan said ${
+      gigabytes(plan.memoryBytes)
+    }`,
+  );
+  console.error(
+    `  all of it                 ${seconds.toFixed(0)} s, ${summary.bitsPerWeight.toFixed(4)} bits per weight`,
+  );
+  console.error(
+    `  projection, 32 blocks, 128 x 4096 tokens: ${
+      ((32 * (calibrationSeconds + solver)) / 3600).toFixed(1)
+    } h, solver ${(32 * solver / 60).toFixed(0)} min of it`,
   );
   const missed = [
     achieved < RATE_BAR * alone && "rate",
     solver > (solverBar[profile] ?? Infinity) && "solver",
     !(peak <= MEMORY_BAR) && "memory",
   ].filter(Boolean);
-  console.log(JSON.stringify({ bench: "full block", method: method.name, alone, achieved, solver, peak, seconds, missed }));
+  console.log(
+    JSON.stringify({ bench: "full block", method: method.name, alone, achieved, solver, peak, seconds, missed }),
+  );
   if (missed.length > 0) Deno.exit(1);
 } finally {
   await Deno.remove(folder, { recursive: true });

@@ -4,7 +4,7 @@ import { tensorShapes } from "../../lib/model/checkpoint.ts";
 import { type Config, familyOf } from "../../lib/model/families.ts";
 import { writeFileAtomic } from "../../lib/model/file_source.ts";
 
-/** The config of LLaDA-8B with `layers` blocks and a small vocabulary. */
+/** The config of LLaDA-8B with `layers` blocks; its vocabulary is 126464. */
 export function llada8b(layers: number, vocabSize = 1024): Config {
   return {
     architectures: ["LLaDAModelLM"],
@@ -27,6 +27,28 @@ export function llada8b(layers: number, vocabSize = 1024): Config {
     weight_tying: false,
     torch_dtype: "bfloat16",
   };
+}
+
+/**
+ * Writes a checkpoint of zeros in sparse files: headers are real and no disk is taken, so that what LLaDA-8B takes can be planned without its weights.
+ */
+export async function writeSparse(folder: string, config: Config): Promise<void> {
+  const family = familyOf(config, "config.json");
+  await Deno.mkdir(folder, { recursive: true });
+  const entries: string[] = [];
+  let end = 0;
+  for (const [name, shape] of tensorShapes(family, family.architecture(config, "config.json"))) {
+    const begin = end;
+    end += 2 * shape.reduce((x, y) => x * y);
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype: "BF16", shape, data_offsets: [begin, end] })}`);
+  }
+  const header = new TextEncoder().encode(`{${entries.join(",")}}`);
+  const length = new Uint8Array(8);
+  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
+  const file = `${folder}/model.safetensors`;
+  await Deno.writeFile(file, Uint8Array.from([...length, ...header]));
+  await Deno.truncate(file, 8 + header.length + end);
+  await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
 }
 
 /** Writes config and one shard per block: bf16, linears of spread 0.02 with heavy tails, norms near one. */
