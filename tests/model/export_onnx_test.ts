@@ -109,6 +109,19 @@ for (const [name, method] of Object.entries(forms)) {
     }));
 }
 
+Deno.test("onnx: an embedding in codes that are not looked up is stored as it decodes, and the export says so", () =>
+  withCheckpoint(
+    tinyConfig({ weight_tying: true }),
+    except(rtn({ bits: 4, group: 8 }), { embed: rtn({ bits: 3, group: 16 }) }),
+    async (folder, logits) => {
+      const { out, packed, decoded } = await exported(folder, { accuracyLevel: 0, dtype: "float32" });
+      assertEquals(decoded, { "model.transformer.wte.weight": "rows are not looked up in codes of 3 bits" });
+      assertEquals(packed.length, 14);
+      const { largest } = deviation((await runOnnx(out, tokens, batch)).data, logits);
+      assert(largest <= LOGITS_TINY, `off by ${largest}`);
+    },
+  ));
+
 Deno.test("onnx: batch and time are free up to the length that was asked for; data files keep to their limit", () =>
   withCheckpoint(familyConfigs.Dream, undefined, async (folder) => {
     await using model = await loadModel(folder, cpu);
