@@ -27,7 +27,7 @@ const outside = { embed: rtn({ bits: 4, group: 32 }), head: rtn({ bits: 8, group
 
 /** One model for each kind of node: checkpoint, method, and tokens below `vocab`. */
 const cases = [
-  { name: "nano-llada, full precision", from: nano, vocab: 400 },
+  { name: "nano-llada, full precision in three files", from: nano, vocab: 400, onnx: { maxDataBytes: 1_000_000 } },
   {
     name: "nano-llada, levels of 2 bits",
     from: nano,
@@ -46,7 +46,7 @@ const cases = [
 Deno.test("plain onnxruntime-web in Chromium gives the model's logits, from full precision and from codes", () =>
   inFolder(async (folder) => {
     const jobs: Job[] = [], wanted: Float32Array[] = [];
-    for (const [i, { from, vocab, method }] of cases.entries()) {
+    for (const [i, { from, vocab, method, onnx }] of cases.entries()) {
       let checkpoint = from;
       const tokens = randomTokens(batch * time, 5, vocab);
       if (familyConfigs[from]) {
@@ -60,8 +60,8 @@ Deno.test("plain onnxruntime-web in Chromium gives the model's logits, from full
       if (method) await saveModel(quantized, checkpoint = `${folder}/${i}-packed`);
       wanted.push((await quantized.logits(tokens, { batch })).data);
       const dir = `${folder}/${i}-onnx`;
-      const { files, packed } = await exportCheckpoint(checkpoint, { format: "onnx", out: dir });
-      assertEquals(packed > 0, method !== undefined);
+      const { files, packed } = await exportCheckpoint(checkpoint, { format: "onnx", out: dir, onnx });
+      assertEquals([packed > 0, files.includes("model.onnx.data.2")], [method !== undefined, onnx !== undefined]);
       jobs.push({
         dir,
         data: files.filter((f) => f.startsWith("model.onnx.data")),
