@@ -1,4 +1,5 @@
 /** Checkpoints and files of the Hugging Face Hub: pinned to a commit, fetched as needed, kept in the shared cache. */
+import { companions } from "./companions.ts";
 import { parseShardIndex } from "../format/shards.ts";
 import { type RepoType, sizeOfFile } from "./hub_cache.ts";
 import { type HubFile, Unreachable } from "./hub_download.ts";
@@ -18,13 +19,7 @@ export interface Snapshot {
 const [weights, index] = ["model.safetensors", "model.safetensors.index.json"];
 
 /** The files of a checkpoint beside its weights. */
-const wanted = [
-  /^(config|generation_config|special_tokens_map|added_tokens|vocab)\.json$/,
-  /^tokenizer[\w.-]*$/,
-  /^chat_template[\w.-]*$/,
-  /^merges\.txt$/,
-  /^(LICENSE|README)(\.\w+)?$/,
-];
+const wanted = [/^config\.json$/, /^README(\.\w+)?$/, ...companions];
 
 /**
  * Brings the checkpoint `org/name` into the cache: config, tokenizer and the safetensors that its index names. Where the

@@ -1,4 +1,5 @@
 /** A checkpoint, full precision or packed, in a form that other programs read: transformers' own layout, or one ONNX graph. */
+import { copyCompanions } from "../model/companions.ts";
 import { type Checkpoint, openCheckpoint, tensorShapes } from "../model/checkpoint.ts";
 import { exportOnnx, type OnnxExport, type OnnxOptions } from "../model/export_onnx.ts";
 import { type FloatType, tensorBytes } from "../model/export_weights.ts";
@@ -51,7 +52,7 @@ export async function exportCheckpoint(location: string, options: ExportOptions)
   const dir = `${out}.${crypto.randomUUID()}.part`;
   await Deno.mkdir(dir, { recursive: true });
   try {
-    const beside = await copyBeside(checkpoint, dir, options.signal);
+    const beside = await copyCompanions(checkpoint.source.dir, dir, options.signal);
     const { files, packed = [], decoded = {} } = await writers[format](checkpoint, dir, options, beside);
     const all = [...beside, ...files];
     const sizes = await Promise.all(all.map(async (file) => (await Deno.stat(`${dir}/${file}`)).size));
@@ -105,26 +106,6 @@ const torchTypes: Readonly<Record<FloatType, string>> = { F32: "float32", F16: "
 function plainConfig({ source }: Checkpoint): Record<string, unknown> {
   const { quantization_config: _, ...config } = source.config;
   return config;
-}
-
-/** Files of a checkpoint that are neither weights nor config: tokenizer, generation settings, licence, and the code of models that bring their own. */
-const companions = [
-  /^(generation_config|special_tokens_map|added_tokens|vocab)\.json$/,
-  /^tokenizer[\w.-]*$/,
-  /^chat_template[\w.-]*$/,
-  /^merges\.txt$/,
-  /^(LICENSE|NOTICE)(\.\w+)?$/,
-  /^(configuration|modeling|tokenization|generation)\w*\.py$/,
-];
-
-async function copyBeside({ source: { dir } }: Checkpoint, out: string, signal?: AbortSignal): Promise<string[]> {
-  const found = (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
-  const files = found.filter((file) => companions.some((pattern) => pattern.test(file)));
-  for (const file of files) {
-    const { readable } = await Deno.open(`${dir}/${file}`);
-    await writeFile(`${out}/${file}`, readable, signal);
-  }
-  return files;
 }
 
 /** A folder that holds anything stays as it is; an empty one makes room. */

@@ -1,5 +1,6 @@
 /** A packed checkpoint in the layout of the Hugging Face Hub, put together from the finished linears and what the original holds in full precision. */
 import { modelCard } from "../report/model_card.ts";
+import { copyCompanions } from "../model/companions.ts";
 import { type Checkpoint, tensorShapes } from "../model/checkpoint.ts";
 import { entriesOf, partName, type QuantizationConfig } from "../model/quantized_config.ts";
 import { planShards, type TensorHead, writeFile, writeShards } from "../model/shard_writer.ts";
@@ -18,13 +19,6 @@ export interface Summary {
   /** Linears whose method or calibration fell back. */
   readonly fallbacks: number;
 }
-
-/** Files of a checkpoint that go with it unchanged. */
-const companions = [
-  ...["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"],
-  ...["added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json"],
-  ...["LICENSE", "LICENSE.txt", "LICENSE.md"],
-];
 
 /** Writes the folder `out`: shards, index, tokenizer, `quantization.jsonl` (one report per linear), model card, and the config last. */
 export async function writePacked(
@@ -67,9 +61,7 @@ export async function writePacked(
   const bytes = planShards(tensors, maxShardBytes).totalBytes;
   const text = (file: string, content: string) => writeFile(`${out}/${file}`, [new TextEncoder().encode(content)]);
   await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
-  for (const file of companions) {
-    if (await source.has(file)) await writeFile(`${out}/${file}`, [await Deno.readFile(`${source.dir}/${file}`)]);
-  }
+  await copyCompanions(source.dir, out);
   const inside = reports.filter(({ layer }) => layer >= 0);
   const weights = (list: readonly LinearReport[]) =>
     list.reduce((sum, { name }) => sum + shapes.get(name)!.reduce((x, y) => x * y), 0);

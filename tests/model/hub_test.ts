@@ -20,7 +20,7 @@ const files: Files = {
   [two]: shard("b", 50_000),
   "README.md": "",
   "pytorch_model.bin": "not wanted",
-  "modeling_llada.py": "not wanted",
+  "train.py": "not wanted",
   "consolidated.safetensors": "not wanted",
 };
 const needed = Object.keys(files).filter((f) => files[f] !== "not wanted").sort();

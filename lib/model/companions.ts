@@ -1,0 +1,23 @@
+/** The files of a checkpoint that go with its weights wherever they go. */
+import { writeFile } from "./shard_writer.ts";
+
+/** Neither weights nor config: tokenizer, generation settings, licence, and the code of models that bring their own. */
+export const companions = [
+  /^(generation_config|special_tokens_map|added_tokens|vocab)\.json$/,
+  /^tokenizer[\w.-]*$/,
+  /^chat_template[\w.-]*$/,
+  /^merges\.txt$/,
+  /^(LICENSE|NOTICE)(\.\w+)?$/,
+  /^(configuration|modeling|tokenization|generation)\w*\.py$/,
+];
+
+/** Copies them from the folder `dir` to the folder `out`; gives their names, sorted. */
+export async function copyCompanions(dir: string, out: string, signal?: AbortSignal): Promise<string[]> {
+  const found = (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
+  const files = found.filter((file) => companions.some((pattern) => pattern.test(file)));
+  for (const file of files) {
+    const { readable } = await Deno.open(`${dir}/${file}`);
+    await writeFile(`${out}/${file}`, readable, signal);
+  }
+  return files;
+}
