@@ -7,9 +7,10 @@ import type { Forward, RawLogits } from "./forward.ts";
 import { Graph, type Value } from "./graph.ts";
 import { linear, matmul } from "./ops.ts";
 import { PackedHead } from "./packed_head.ts";
-import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "./packed_linear.ts";
+import { type AccuracyLevel, ownArrays, type PackedLinear, packedLinear, packLinear } from "./packed_linear.ts";
 import { meanPlanes, PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
 import type { Session } from "./runtime.ts";
+import type { SessionOpener } from "./session_host.ts";
 import { type QuantizedSource, StreamedWeights } from "./weights.ts";
 
 export interface PackedOptions {
@@ -17,6 +18,8 @@ export interface PackedOptions {
   readonly accuracyLevel?: AccuracyLevel;
   /** Bytes of float32 weights that may be held beside the packed ones, for blocks that long sequences go through faster that way; none by default. */
   readonly denseBytes?: number;
+  /** Where sessions are opened and run, in turn: hosts on other threads, which the caller frees. The engine's runtime by default. */
+  readonly hosts?: readonly SessionOpener[];
 }
 
 export class PackedForward implements Forward {
@@ -26,6 +29,7 @@ export class PackedForward implements Forward {
   readonly #blocks = new Map<number, Promise<PackedBlock>>();
   #head?: Promise<PackedHead | undefined>;
   #tables: ReturnType<typeof ropeTables> = { cos: new Float32Array(0), sin: new Float32Array(0) };
+  readonly #openers: readonly SessionOpener[];
   #denseLeft: number;
 
   /** `source` gives stored forms and what is in full precision, and is read once per block; `engine`, which the caller frees, runs what is not packed. */
@@ -36,15 +40,22 @@ export class PackedForward implements Forward {
     readonly options: PackedOptions = {},
   ) {
     this.#weights = new StreamedWeights(source, names, engine.architecture);
+    this.#openers = options.hosts ?? [engine.runtime];
     this.#denseLeft = options.denseBytes ?? 0;
   }
 
   /** Opens every block and the head now, rather than when they are first used. `onBlock` is told how many are open. */
   async open(onBlock?: (done: number, total: number) => void): Promise<void> {
     const { layers } = this.engine.architecture;
-    for (let layer = 0; layer < layers; layer++) {
-      await this.#open(layer);
-      onBlock?.(layer + 1, layers);
+    // One block per host is being packed there while the next one is read here.
+    const ahead = this.options.hosts ? 2 * this.#openers.length : 1;
+    for (let layer = 0; layer < layers + ahead; layer++) {
+      const done = layer - ahead;
+      if (done >= 0) {
+        await this.#open(done);
+        onBlock?.(done + 1, layers);
+      }
+      if (layer < layers) this.#open(layer).catch(() => {}); // heard when it is waited for
     }
     await this.#openHead();
   }
@@ -77,9 +88,12 @@ export class PackedForward implements Forward {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const block of this.#blocks.values()) await (await block).session[Symbol.asyncDispose]();
+    // What failed to open has told whoever waited for it, and has nothing to free.
+    const opened = await Promise.allSettled([...this.#blocks.values(), this.#head]);
     this.#blocks.clear();
-    await (await this.#head)?.[Symbol.asyncDispose]();
+    for (const one of opened) {
+      if (one.status === "fulfilled" && one.value) await one.value[Symbol.asyncDispose]();
+    }
     this.#head = undefined;
   }
 
@@ -95,26 +109,31 @@ export class PackedForward implements Forward {
   async #openBlock(layer: number): Promise<PackedBlock> {
     const a = this.engine.architecture;
     const floats = new Map<string, Float32Array>(), packed = new Map<string, PackedLinear>();
+    const opener = this.#openers[layer % this.#openers.length];
     let planes = 0, weights = 0;
     for (const weight of blockWeights(a)) {
       const name = this.names.block(layer, weight), shape = weightShape(a, weight);
       const q = linears(a).includes(weight) ? await this.source.lookup(name) : undefined;
       if (q) packed.set(weight, packLinear(this.#checked(q, shape), this.options));
-      else floats.set(weight, await this.source.readFloat(name));
+      else floats.set(weight, (await this.source.readFloat(name)).slice());
       if (!linears(a).includes(weight)) continue;
       this.routes.push(routeOf(name, q));
       const size = shape[0] * shape[1];
       planes += size * meanPlanes(q);
       weights += size;
     }
-    const session = await this.#session(packed, floats);
+    const session = await this.#session(opener, packed, floats);
     const bytes = 4 * weights;
-    if (planes / weights <= 2 || bytes > this.#denseLeft) return { session };
+    if (planes / weights <= 2 || bytes > this.#denseLeft) return new PackedBlock(session);
     this.#denseLeft -= bytes;
-    return { session, dense: await this.#weights.block(layer) };
+    return new PackedBlock(session, await this.#weights.block(layer));
   }
 
-  #session(packed: ReadonlyMap<string, PackedLinear>, floats: ReadonlyMap<string, Float32Array>): Promise<Session> {
+  #session(
+    opener: SessionOpener,
+    packed: ReadonlyMap<string, PackedLinear>,
+    floats: ReadonlyMap<string, Float32Array>,
+  ): Promise<Session> {
     const a = this.engine.architecture, { runtime } = this.engine;
     const g = new Graph();
     const x = g.input("x", "float32", ["batch", "time", a.width]);
@@ -124,14 +143,14 @@ export class PackedForward implements Forward {
       vector: held,
       linear: (name: string, input: Value): Value => {
         const stored = packed.get(name);
-        if (stored) return packedLinear(g, input, stored);
+        if (stored) return packedLinear(g, input, opener.takesArrays ? ownArrays(stored) : stored);
         return input.shape.length === 2 ? matmul(g, input, held(name), { transB: true }) : linear(g, input, held(name));
       },
     };
     // As in the dense engine: the fused attention is wrong on webgpu under software Vulkan.
     const fused = runtime.device !== "webgpu";
     g.output("y", block(g, a, x, parts, { cos: table("cos"), sin: table("sin") }, { fused }));
-    return runtime.session(g.encode(), g.external);
+    return opener.session(g.encode(), g.external);
   }
 
   #openHead(): Promise<PackedHead | undefined> {
@@ -143,13 +162,13 @@ export class PackedForward implements Forward {
   }
 
   async #makeHead(): Promise<PackedHead | undefined> {
-    const { runtime, architecture: a } = this.engine;
+    const a = this.engine.architecture;
     const name = a.tiedHead ? this.names.embed : this.names.head;
     const q = await this.source.lookup(name);
     this.routes.push(routeOf(name, q));
     if (!q) return undefined;
     this.#checked(q, [a.vocabSize, a.width]);
-    return await PackedHead.open(runtime, a, await this.#weights.finalNorm(), q, this.options);
+    return await PackedHead.open(this.#openers, a, await this.#weights.finalNorm(), q, this.options);
   }
 
   #checked(q: QuantizedLinear, shape: readonly number[]): QuantizedLinear {
@@ -158,8 +177,11 @@ export class PackedForward implements Forward {
   }
 }
 
-interface PackedBlock {
-  readonly session: Session;
-  /** Its float32 weights, where they are held for long sequences. */
-  readonly dense?: BlockTensors;
+class PackedBlock implements AsyncDisposable {
+  /** `dense`: its float32 weights, where they are held for long sequences. */
+  constructor(readonly session: Session, readonly dense?: BlockTensors) {}
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.session[Symbol.asyncDispose]();
+  }
 }

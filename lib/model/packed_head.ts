@@ -6,8 +6,9 @@ import type { Hidden } from "./engine.ts";
 import type { RawLogits } from "./forward.ts";
 import { Graph } from "./graph.ts";
 import { gather, rmsNorm } from "./ops.ts";
-import { type AccuracyLevel, packedLinear, packLinear } from "./packed_linear.ts";
-import type { Runtime, Session } from "./runtime.ts";
+import { type AccuracyLevel, ownArrays, packedLinear, packLinear } from "./packed_linear.ts";
+import type { Session } from "./runtime.ts";
+import type { SessionOpener } from "./session_host.ts";
 
 /** Rows of the vocabulary per session. */
 const ROWS = 32768;
@@ -15,9 +16,9 @@ const ROWS = 32768;
 export class PackedHead implements AsyncDisposable {
   private constructor(readonly architecture: Architecture, readonly sessions: readonly Session[]) {}
 
-  /** `q` is the head `[vocab, width]` in any stored form; forms whose rows cannot be taken apart run in one session. */
+  /** Sessions go to `openers` in turn. `q` is the head `[vocab, width]` in any stored form; forms whose rows cannot be taken apart run in one session. */
   static async open(
-    runtime: Runtime,
+    openers: readonly SessionOpener[],
     a: Architecture,
     finalNorm: Float32Array,
     q: QuantizedLinear,
@@ -27,12 +28,14 @@ export class PackedHead implements AsyncDisposable {
     const sessions: Session[] = [];
     for (let from = 0; from < a.vocabSize; from += step) {
       const rows = rowsOf(q, from, Math.min(from + step, a.vocabSize));
+      const opener = openers[sessions.length % openers.length];
+      const packed = packLinear(rows, { accuracyLevel });
       const g = new Graph();
       const x = g.input("x", "float32", ["n", a.width]);
       const chosen = gather(g, x, g.input("rows", "int64", ["m"]));
-      const normed = rmsNorm(g, chosen, g.weight(finalNorm, [a.width]), a.epsilon);
-      g.output("logits", packedLinear(g, normed, packLinear(rows, { accuracyLevel })));
-      sessions.push(await runtime.session(g.encode(), g.external));
+      const normed = rmsNorm(g, chosen, g.weight(finalNorm.slice(), [a.width]), a.epsilon);
+      g.output("logits", packedLinear(g, normed, opener.takesArrays ? ownArrays(packed) : packed));
+      sessions.push(await opener.session(g.encode(), g.external));
     }
     return new PackedHead(a, sessions);
   }

@@ -14,6 +14,8 @@ export interface Term {
   readonly bits: 2 | 4 | 8;
   /** `[rows, runs, block · bits / 8]`, least significant bit first. */
   readonly codes: Uint8Array;
+  /** Whether `codes` are the bytes of the stored form themselves, not a copy. */
+  readonly asStored?: boolean;
   /** `[rows, runs]` float32. */
   readonly scales: Float32Array;
   /** Zero points `[rows, ceil(runs · bits / 8)]`, a stream per row; absent where they are 2^(bits - 1). */

@@ -25,6 +25,12 @@ export function packLinear(
   return { stored: termsOf(q, accuracyLevel === 4), shape: q.shape, accuracyLevel };
 }
 
+/** The linear with arrays of its own, which may be given away to another thread. */
+export function ownArrays(p: PackedLinear): PackedLinear {
+  const terms = p.stored.terms.map((t) => t.asStored ? { ...t, codes: t.codes.slice(), asStored: false } : t);
+  return { ...p, stored: { ...p.stored, terms } };
+}
+
 /** Bytes that the codes and numbers of a linear take in a session. */
 export function packedLinearBytes({ stored: { terms } }: PackedLinear): number {
   let bytes = 0;

@@ -78,7 +78,7 @@ function term(
       }
     });
   }
-  return { rows, block, runs, bits: wide, codes, scales: runScales, zeros: plain ? undefined : runZeros };
+  return { rows, block, runs, bits: wide, codes, asStored, scales: runScales, zeros: plain ? undefined : runZeros };
 }
 
 /** Groups in the order of their columns; with `g_idx` the order that brings them together, and the codes in it. */

@@ -12,6 +12,7 @@ import { fileSource, writeFileAtomic } from "../../lib/model/file_source.ts";
 import { PackedForward, type PackedOptions } from "../../lib/model/packed_forward.ts";
 import { StoredForms } from "../../lib/model/quantized_config.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
+import { SessionHost } from "../../lib/model/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { storedBits } from "../../lib/quant/stored.ts";
@@ -34,6 +35,7 @@ const names = {
   embed: "embed",
   finalNorm: "norm",
   head: "head",
+
   block: (layer: number, w: string) => `${layer}.${w}.weight`,
 };
 /** What llama.cpp takes for such a block with Q2_K on two cores of this class, ms, and the least ratio of fp32 to native. */
@@ -44,7 +46,8 @@ const bars: Readonly<Record<number, { ms: number; ratio: number }>> = {
   128: { ms: 134, ratio: 2 },
   512: { ms: 438, ratio: 1.3 },
 };
-const tokens = Deno.args.length ? Deno.args.map(Number) : Object.keys(bars).map(Number);
+const asked = Deno.args.map(Number).filter((n) => n > 0);
+const tokens = asked.length ? asked : Object.keys(bars).map(Number);
 
 /** Stored linears of the block, by weight. */
 function stored(form: "levels" | "binary", orders: readonly number[]): Map<string, QuantizedLinear> {
@@ -88,6 +91,20 @@ const milliseconds = async (run: () => Promise<unknown>): Promise<number> => {
   await run();
   return performance.now() - start;
 };
+
+interface Loading {
+  readonly where: string;
+  /** Stored bytes of a block / 10^6. */
+  readonly megabytes: number;
+  /** Milliseconds. */
+  readonly perBlock: number;
+  readonly perSecond: number;
+  /** Megabytes. */
+  readonly resident: number;
+}
+
+/** Blocks that are loaded to time loading. */
+const BLOCKS = 8;
 
 await using runtime = await openRuntime({ device: "cpu" });
 await using engine = new Engine(runtime, a);
@@ -145,47 +162,60 @@ function print(): void {
       [native, exact, mixed, prepacked].map((f) => `${f.routes[0].route} (${f.routes[0].reason})`).join("; ")
     }`,
   );
-  const { megabytes, best, perSecond, resident } = loading;
-  console.error(
-    `loading ${megabytes.toFixed(0)} MB from the page cache: ${best.toFixed(0)} ms, ${perSecond.toFixed(0)} MB/s ` +
-      `(at least 500: ${perSecond >= 500 ? "met" : "MISSED"}); resident per block ${resident.toFixed(0)} MB`,
-  );
+  for (const { where, megabytes, perBlock, perSecond, resident } of loading) {
+    console.error(
+      `loading ${where}: ${megabytes.toFixed(0)} MB per block from the page cache in ${perBlock.toFixed(0)} ms, ` +
+        `${perSecond.toFixed(0)} MB/s (at least 500: ${perSecond >= 500 ? "met" : "MISSED"}); resident ${
+          resident.toFixed(0)
+        } MB`,
+    );
+  }
   console.log(JSON.stringify({ bench: "packed", rows, loading }));
 }
 
-/** Writes the block as a packed checkpoint would be, then opens it several times: shortest time, and memory of those after the first. */
-async function measureLoading(linears: ReadonlyMap<string, QuantizedLinear>) {
+/**
+ * Writes the block as a packed checkpoint would be, then opens it as each of `BLOCKS` blocks, here and on two hosts: megabytes of stored bytes per
+ * second, and what stays in memory per block.
+ */
+async function measureLoading(linears: ReadonlyMap<string, QuantizedLinear>): Promise<Loading[]> {
   const folder = await Deno.makeTempDir();
   try {
     const tensors: Record<string, TensorBytes> = {};
     const entries: Record<string, QuantizedLinear> = {};
     for (const [weight, q] of linears) {
-      for (const [part, t] of Object.entries(q.tensors)) tensors[`0.${weight}.${part}`] = t;
-      entries[names.block(0, weight)] = { ...q, tensors: {} };
+      for (const [part, t] of Object.entries(q.tensors)) tensors[`${weight}.${part}`] = t;
+      entries[`${weight}.weight`] = { ...q, tensors: {} };
     }
     const path = `${folder}/model.safetensors`;
     await writeFileAtomic(path, encodeSafetensors(tensors));
-    const bytes = [...linears.values()].reduce((sum, q) => sum + storedBits(q) / 8, 0);
-    const opened: PackedForward[] = [];
+    const megabytes = [...linears.values()].reduce((sum, q) => sum + storedBits(q) / 8e6, 0);
+    const file = await openSafetensors(await fileSource(path));
+    const forms = new StoredForms(file, { quant_method: "quant-dllm", provenance: {}, linears: entries });
     const norm = new Float32Array(a.width).fill(1);
-    let best = Infinity;
-    const memory: number[] = [];
-    for (let turn = 0; turn < 8; turn++) {
-      best = Math.min(
-        best,
-        await milliseconds(async () => {
-          const file = await openSafetensors(await fileSource(path));
-          const forms = new StoredForms(file, { quant_method: "quant-dllm", provenance: {}, linears: entries });
-          const base = { readFloat: () => Promise.resolve(norm), readRows: () => Promise.resolve(norm) };
-          const forward = new PackedForward(engine, new QuantizedSource(base, (name) => forms.read(name)), names);
-          await forward.block(0, { batch: 1, time: 1, data: new Float32Array(a.width) });
-          opened.push(forward);
-        }),
-      );
-      memory.push(rss());
-    }
-    for (const forward of opened) await forward[Symbol.asyncDispose]();
-    return { megabytes: bytes / 1e6, best, perSecond: bytes / 1e3 / best, resident: (memory[7] - memory[3]) / 4 };
+    const base = { readFloat: () => Promise.resolve(norm), readRows: () => Promise.resolve(norm) };
+    const flat = { ...names, block: (_: number, weight: string) => `${weight}.weight` };
+    await using many = new Engine(runtime, { ...a, layers: BLOCKS });
+    await using one = new SessionHost();
+    await using two = new SessionHost();
+    const load = async (where: string, hosts?: readonly SessionHost[]): Promise<Loading> => {
+      const before = rss();
+      await using forward = new PackedForward(many, new QuantizedSource(base, (n) => forms.read(n)), flat, { hosts });
+      const ms = await milliseconds(() => forward.open());
+      return {
+        where,
+        megabytes,
+        perBlock: ms / BLOCKS,
+        perSecond: megabytes * BLOCKS / ms * 1000,
+        resident: (rss() - before) / BLOCKS,
+      };
+    };
+    const best = async (where: string, hosts?: readonly SessionHost[]) => {
+      const first = await load(where, hosts), second = await load(where, hosts);
+      return first.perBlock < second.perBlock
+        ? { ...first, resident: first.resident }
+        : { ...second, resident: first.resident };
+    };
+    return [await best("on the calling thread"), await best("on two hosts", [one, two])];
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

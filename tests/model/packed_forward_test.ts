@@ -5,6 +5,7 @@ import { PackedForward } from "../../lib/model/packed_forward.ts";
 import { PackedHead } from "../../lib/model/packed_head.ts";
 import { PACKED_UP_TO } from "../../lib/model/packed_route.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
+import { SessionHost } from "../../lib/model/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
 import { dequantize } from "../../lib/quant/stored.ts";
 import { distance } from "../layers.ts";
@@ -84,13 +85,31 @@ Deno.test("long sequences take the float32 weights where they are held", async (
   }
 });
 
+Deno.test("blocks on other threads give the same numbers, and leave what they were made from", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  await using engine = new Engine(runtime, architectureOf(tinyConfig({ n_layers: 5 })));
+  const { source, names } = packedSource(tinyConfig({ n_layers: 5 }));
+  await using one = new SessionHost({ threads: 1 });
+  await using two = new SessionHost({ threads: 1 });
+  await using here = new PackedForward(engine, source, names);
+  await using there = new PackedForward(engine, source, names, { hosts: [one, two] });
+  const seen: number[] = [];
+  await there.open((done) => seen.push(done));
+  assertEquals(seen, [1, 2, 3, 4, 5]);
+  const options = { layers: 5, batch: 1 }, tokens = randomTokens(7, 2);
+  for (let repeat = 0; repeat < 2; repeat++) {
+    assertEquals(await logits(there, tokens, options), await logits(here, tokens, options));
+  }
+  await assertRejects(() => one.session(new Uint8Array(4)), Error, "protobuf");
+});
+
 Deno.test("a head in several sessions gives what it gives in one", async () => {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });
   const a = { ...architectureOf(tinyConfig()), vocabSize: 21 };
   const q = randomUniform({ rows: 21, cols: 16, group: 16, bits: 4, symmetric: true });
   const norm = Float32Array.from({ length: 16 }, (_, i) => 1 + i / 16);
-  await using one = await PackedHead.open(runtime, a, norm, q);
-  await using three = await PackedHead.open(runtime, a, norm, q, { rowsPerSession: 8 });
+  await using one = await PackedHead.open([runtime], a, norm, q);
+  await using three = await PackedHead.open([runtime], a, norm, q, { rowsPerSession: 8 });
   assertEquals([one.sessions.length, three.sessions.length], [1, 3]);
   const x = { batch: 1, time: 5, data: Float32Array.from({ length: 80 }, (_, i) => Math.sin(i)) };
   assertEquals((await three.logits(x)).data, (await one.logits(x)).data);
