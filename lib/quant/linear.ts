@@ -1,5 +1,5 @@
 /** The door of every method: reads the layer it is given and refuses what cannot be quantised. */
-import { asMatrix, asMatrix64, type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { asMatrix, asMatrix64, type Matrix, type Matrix64 } from "../tensor/matrix.ts";
 import type { LinearInput } from "./method.ts";
 
 /** W `[out, in]` of a layer. Throws `TypeError` for a wrong shape and `RangeError` when a weight is not finite. */
@@ -46,12 +46,6 @@ export function aliveInputs<M extends Matrix | Matrix64>(W: Matrix, H: M): { W: 
     for (let i = 0; i < W.rows; i++) weight.data[i * n + j] = 0;
   }
   return { W: weight, H: hessian, dead: deadInputs.length };
-}
-
-/** As `aliveInputs`, always copied, H in float64. */
-export function withoutDeadInputs(W: Matrix, H: Matrix | Matrix64): { W: Matrix; H: Matrix64; dead: number } {
-  const copy = matrix64(H.rows, H.cols, new Float64Array(H.data));
-  return aliveInputs({ ...W, data: W.data.slice() }, copy);
 }
 
 /** The index of the first number that is NaN or infinite, or -1. A loop: a callback per weight would show in the time of a large layer. */
