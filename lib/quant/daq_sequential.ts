@@ -36,6 +36,15 @@ async function rowLosses(
   const d = D.data;
   for (let i = 0; i < rows; i++) {
     rowScales(rowScale, rows, order, i, r);
+    if (order === 2) {
+      // `valueAt`, written out.
+      const r0 = r[0], r1 = r[1];
+      for (let j = 0, at = i * width; j < width; j++, at++) {
+        const code = codes[at];
+        d[at] = x[at] - (((code & 1) * 2 - 1) * r0 * colScale[j] + ((code & 2) - 1) * r1 * colScale[width + j]);
+      }
+      continue;
+    }
     for (let j = 0, at = i * width; j < width; j++, at++) {
       d[at] = x[at] - valueAt(codes[at], r, colScale, order, width, j);
     }
