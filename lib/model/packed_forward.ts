@@ -7,7 +7,14 @@ import type { Forward, RawLogits } from "./forward.ts";
 import { Graph, type Value } from "./graph.ts";
 import { linear, matmul } from "./ops.ts";
 import { PackedHead } from "./packed_head.ts";
-import { type AccuracyLevel, ownArrays, type PackedLinear, packedLinear, packLinear } from "./packed_linear.ts";
+import {
+  type AccuracyLevel,
+  ownArrays,
+  type PackedLinear,
+  packedLinear,
+  packLinear,
+  type PackLinearOptions,
+} from "./packed_linear.ts";
 import { meanPlanes, PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
 import type { Session } from "./runtime.ts";
 import type { SessionOpener } from "./session_host.ts";
@@ -22,14 +29,17 @@ export interface PackedOptions {
   readonly hosts?: readonly SessionOpener[];
 }
 
+const HEAD = -1;
+
 export class PackedForward implements Forward {
-  /** How each linear runs, in the order in which blocks were opened. */
-  readonly routes: Route[] = [];
   readonly #weights: StreamedWeights;
   readonly #blocks = new Map<number, Promise<PackedBlock>>();
   #head?: Promise<PackedHead | undefined>;
   #tables: ReturnType<typeof ropeTables> = { cos: new Float32Array(0), sin: new Float32Array(0) };
+  /** Of the linears of each open block; the head's under `HEAD`. */
+  readonly #routes = new Map<number, readonly Route[]>();
   readonly #openers: readonly SessionOpener[];
+  readonly #pack: PackLinearOptions;
   #denseLeft: number;
 
   /** `source` gives stored forms and what is in full precision, and is read once per block; `engine`, which the caller frees, runs what is not packed. */
@@ -41,7 +51,15 @@ export class PackedForward implements Forward {
   ) {
     this.#weights = new StreamedWeights(source, names, engine.architecture);
     this.#openers = options.hosts ?? [engine.runtime];
+    const { accuracyLevel = 4 } = options;
+    this.#pack = { accuracyLevel, narrow: accuracyLevel === 4 || engine.runtime.device !== "cpu" };
     this.#denseLeft = options.denseBytes ?? 0;
+  }
+
+  /** How each matrix of what is open runs, in the order of the model. */
+  get routes(): readonly Route[] {
+    const { layers } = this.engine.architecture;
+    return [...Array(layers).keys(), HEAD].flatMap((layer) => this.#routes.get(layer) ?? []);
   }
 
   /** Opens every block and the head now, rather than when they are first used. `onBlock` is told how many are open. */
@@ -110,19 +128,21 @@ export class PackedForward implements Forward {
     const a = this.engine.architecture;
     const floats = new Map<string, Float32Array>(), packed = new Map<string, PackedLinear>();
     const opener = this.#openers[layer % this.#openers.length];
+    const routes: Route[] = [];
     let planes = 0, weights = 0;
     for (const weight of blockWeights(a)) {
       const name = this.names.block(layer, weight), shape = weightShape(a, weight);
       const q = linears(a).includes(weight) ? await this.source.lookup(name) : undefined;
-      if (q) packed.set(weight, packLinear(this.#checked(q, shape), this.options));
-      else floats.set(weight, (await this.source.readFloat(name)).slice());
+      if (q) packed.set(weight, packLinear(this.#checked(q, shape), this.#pack));
+      else floats.set(weight, await this.source.readFloat(name));
       if (!linears(a).includes(weight)) continue;
-      this.routes.push(routeOf(name, q));
+      routes.push(routeOf(name, q));
       const size = shape[0] * shape[1];
       planes += size * meanPlanes(q);
       weights += size;
     }
     const session = await this.#session(opener, packed, floats);
+    this.#routes.set(layer, routes);
     const bytes = 4 * weights;
     if (planes / weights <= 2 || bytes > this.#denseLeft) return new PackedBlock(session);
     this.#denseLeft -= bytes;
@@ -138,7 +158,10 @@ export class PackedForward implements Forward {
     const g = new Graph();
     const x = g.input("x", "float32", ["batch", "time", a.width]);
     const table = (name: string) => g.input(name, "float32", ["time", a.headSize / 2]);
-    const held = (name: string): Value => g.weight(floats.get(name)!, weightShape(a, name));
+    const held = (name: string): Value => {
+      const data = floats.get(name)!;
+      return g.weight(opener.takesArrays ? data.slice() : data, weightShape(a, name));
+    };
     const parts = {
       vector: held,
       linear: (name: string, input: Value): Value => {
@@ -165,10 +188,10 @@ export class PackedForward implements Forward {
     const a = this.engine.architecture;
     const name = a.tiedHead ? this.names.embed : this.names.head;
     const q = await this.source.lookup(name);
-    this.routes.push(routeOf(name, q));
+    this.#routes.set(HEAD, [routeOf(name, q)]);
     if (!q) return undefined;
     this.#checked(q, [a.vocabSize, a.width]);
-    return await PackedHead.open(this.#openers, a, await this.#weights.finalNorm(), q, this.options);
+    return await PackedHead.open(this.#openers, a, await this.#weights.finalNorm(), q, this.#pack);
   }
 
   #checked(q: QuantizedLinear, shape: readonly number[]): QuantizedLinear {

@@ -6,7 +6,7 @@ import type { Hidden } from "./engine.ts";
 import type { RawLogits } from "./forward.ts";
 import { Graph } from "./graph.ts";
 import { gather, rmsNorm } from "./ops.ts";
-import { type AccuracyLevel, ownArrays, packedLinear, packLinear } from "./packed_linear.ts";
+import { ownArrays, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";
 import type { Session } from "./runtime.ts";
 import type { SessionOpener } from "./session_host.ts";
 
@@ -22,14 +22,14 @@ export class PackedHead implements AsyncDisposable {
     a: Architecture,
     finalNorm: Float32Array,
     q: QuantizedLinear,
-    { accuracyLevel, rowsPerSession = ROWS }: { accuracyLevel?: AccuracyLevel; rowsPerSession?: number } = {},
+    { rowsPerSession = ROWS, ...options }: PackLinearOptions & { readonly rowsPerSession?: number } = {},
   ): Promise<PackedHead> {
     const step = q.format === "uniform" && !q.tensors.g_idx ? rowsPerSession : a.vocabSize;
     const sessions: Session[] = [];
     for (let from = 0; from < a.vocabSize; from += step) {
       const rows = rowsOf(q, from, Math.min(from + step, a.vocabSize));
       const opener = openers[sessions.length % openers.length];
-      const packed = packLinear(rows, { accuracyLevel });
+      const packed = packLinear(rows, options);
       const g = new Graph();
       const x = g.input("x", "float32", ["n", a.width]);
       const chosen = gather(g, x, g.input("rows", "int64", ["m"]));

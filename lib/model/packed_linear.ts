@@ -16,13 +16,16 @@ export interface PackedLinear {
   readonly accuracyLevel: AccuracyLevel;
 }
 
+export interface PackLinearOptions {
+  readonly accuracyLevel?: AccuracyLevel;
+  /** Keep two-bit codes in two bits. By default with int8 activations only: on the cpu, two-bit kernels for floats are 7 to 20 times slower than four-bit ones. */
+  readonly narrow?: boolean;
+}
+
 /** Prepares a stored linear. Throws `TypeError` or `RangeError` when its tensors do not fit together. */
-export function packLinear(
-  q: QuantizedLinear,
-  { accuracyLevel = 4 }: { readonly accuracyLevel?: AccuracyLevel } = {},
-): PackedLinear {
-  // With float activations the two-bit kernels are 7 to 20 times slower than those of four bits.
-  return { stored: termsOf(q, accuracyLevel === 4), shape: q.shape, accuracyLevel };
+export function packLinear(q: QuantizedLinear, options: PackLinearOptions = {}): PackedLinear {
+  const { accuracyLevel = 4, narrow = accuracyLevel === 4 } = options;
+  return { stored: termsOf(q, narrow), shape: q.shape, accuracyLevel };
 }
 
 /** The linear with arrays of its own, which may be given away to another thread. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { linears } from "../../lib/model/block.ts";
+import { linears, linearShape } from "../../lib/model/block.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { PackedForward } from "../../lib/model/packed_forward.ts";
 import { PackedHead } from "../../lib/model/packed_head.ts";
@@ -7,6 +7,7 @@ import { PACKED_UP_TO } from "../../lib/model/packed_route.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { SessionHost } from "../../lib/model/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
+import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { dequantize } from "../../lib/quant/stored.ts";
 import { distance } from "../layers.ts";
 import { LOGITS_PACKED_FLOAT, LOGITS_PACKED_INT8 } from "../tolerances.ts";
@@ -101,6 +102,38 @@ Deno.test("blocks on other threads give the same numbers, and leave what they we
     assertEquals(await logits(there, tokens, options), await logits(here, tokens, options));
   }
   await assertRejects(() => one.session(new Uint8Array(4)), Error, "protobuf");
+});
+
+Deno.test("what other threads take away are copies", async () => {
+  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
+  const config = tinyConfig({ d_model: 32, n_layers: 1 }), a = architectureOf(config);
+  await using engine = new Engine(runtime, a);
+  const { source, names } = packedSource(config);
+  // Codes that the kernel takes as they are stored, and vectors that stay in memory.
+  const held = new Map<string, QuantizedLinear>(), vectors = new Map<string, Float32Array>();
+  const matrices = [
+    ...linears(a).map((l) => [names.block(0, l), ...linearShape(a, l)] as const),
+    [names.head, 23, 32] as const,
+  ];
+  for (const [name, rows, cols] of matrices) {
+    held.set(name, { ...randomUniform({ rows, cols, group: 32, bits: 4, symmetric: true, scale: 0.02 }), name });
+  }
+  const base = {
+    ...source.base,
+    readFloat: async (name: string) => {
+      if (!vectors.has(name)) vectors.set(name, await source.base.readFloat(name));
+      return vectors.get(name)!;
+    },
+  };
+  await using host = new SessionHost({ threads: 1 });
+  const same = new QuantizedSource(base, (name) => held.get(name));
+  const options = { layers: 1, batch: 1 }, tokens = randomTokens(5, 2);
+  await using here = new PackedForward(engine, same, names);
+  const wanted = await logits(here, tokens, options);
+  for (let repeat = 0; repeat < 2; repeat++) {
+    await using there = new PackedForward(engine, same, names, { hosts: [host] });
+    assertEquals(await logits(there, tokens, options), wanted);
+  }
 });
 
 Deno.test("a head in several sessions gives what it gives in one", async () => {
