@@ -14,7 +14,7 @@ import { rng } from "../../lib/tensor/rng.ts";
 import { weights } from "./inputs.ts";
 import { report, type Time, type Timing } from "./report.ts";
 
-const N = 4096, M = 12288, GIB = 2 ** 30;
+const N = 4096, M = 12288;
 /** Linears by the second moment they share, in the order of a pipeline: name, rows, columns. */
 const stages: [string, number, number][][] = [
   [["q", N, N], ["k", N, N], ["v", N, N]],
@@ -68,24 +68,16 @@ for (const [label, { method, atMost }] of Object.entries(methods)) {
       const { seconds, cpuSeconds, loss, parts } = await once(method, name, H);
       total.seconds += seconds;
       total.cpuSeconds += cpuSeconds;
-      console.error(
-        `${label.padEnd(9)}${name.padEnd(5)} ${seconds.toFixed(2).padStart(7)} s ${
-          cpuSeconds.toFixed(2).padStart(7)
-        } cpu s  ` +
-          `peak ${(process.resourceUsage().maxRSS * 1024 / GIB).toFixed(2)} GiB  loss ${loss}  ${parts}`,
-      );
+      const times = `${seconds.toFixed(2).padStart(7)} s ${cpuSeconds.toFixed(2).padStart(7)} cpu s`;
+      console.error(`${label.padEnd(9)}${name.padEnd(5)} ${times}  peak ${peakBytes()}  loss ${loss}  ${parts}`);
     }
   }
-  const bar = only ? undefined : atMost;
-  totals.push({
-    what: `${label}, ${only ?? "the seven linears of a block"}, order 2, block 128`,
-    ...total,
-    atMost: bar,
-  });
+  const what = `${label}, ${only ?? "the seven linears of a block"}, group 128`;
+  totals.push({ what, ...total, atMost: only ? undefined : atMost });
 }
 report("solver", totals, totals[0]);
 console.error(
-  `Peak memory ${(process.resourceUsage().maxRSS * 1024 / GIB).toFixed(2)} GiB (at most 12 GB = 11.18 GiB)`,
+  `Peak memory ${peakBytes()} (at most 12 GB: ${process.resourceUsage().maxRSS * 1024 <= 12e9 ? "met" : "MISSED"})`,
 );
 
 async function once(method: Method, name: string, H: Matrix): Promise<Time & { loss: string; parts: string }> {
@@ -95,7 +87,17 @@ async function once(method: Method, name: string, H: Matrix): Promise<Time & { l
   const seconds = (performance.now() - start) / 1000, { user, system } = process.cpuUsage(cpu);
   const rest = Object.values(spent).reduce((left, part) => left - part, seconds);
   const parts = Object.entries({ ...spent, rest }).map(([part, s]) => `${part} ${s.toFixed(1)}`).join(", ");
-  return { seconds, cpuSeconds: (user + system) / 1e6, loss: Number(q.report.loss).toPrecision(9), parts };
+  return {
+    seconds,
+    cpuSeconds: (user + system) / 1e6,
+    loss: typeof q.report.loss === "number" ? q.report.loss.toPrecision(9) : "not measured",
+    parts,
+  };
+}
+
+/** The most memory that this process had resident so far. */
+function peakBytes(): string {
+  return `${(process.resourceUsage().maxRSS * 1024 / 1e9).toFixed(2)} GB`;
 }
 
 /** 2 XᵀX `[n, n]` of 4096 tokens whose channels share a low-rank part, and a little on the diagonal: cheap to make, as hard to factor as a real one. */
