@@ -60,12 +60,18 @@ try {
   const all = windows * length;
   const linear = 4096 * 4096 * 4 + 3 * 4096 * 12288;
   const meters = { milliseconds: 0, operations: 0 };
+  const parts = new Map<string, { milliseconds: number; operations: number }>();
   const counted = <A extends unknown[], R>(run: (...args: A) => Promise<R>, operations: (...args: A) => number) => {
     return async (...args: A): Promise<R> => {
       const start = performance.now();
       const result = await run.apply(engine, args);
-      meters.milliseconds += performance.now() - start;
-      meters.operations += operations(...args);
+      const name = run.name === "stageInput" ? `stageInput ${args[0]}` : run.name;
+      const part = parts.get(name) ?? { milliseconds: 0, operations: 0 };
+      parts.set(name, part);
+      for (const m of [meters, part]) {
+        m.milliseconds += performance.now() - start;
+        m.operations += operations(...args);
+      }
       return result;
     };
   };
@@ -88,6 +94,7 @@ try {
     now: () => performance.now(),
   });
   Object.assign(meters, { milliseconds: 0, operations: 0 });
+  parts.clear();
   let solver = 0;
   const timed: Method = {
     ...method,
@@ -119,6 +126,13 @@ try {
   const peak = residentMemory()?.peak ?? NaN;
   const paper = 128 * 4096;
   const calibrationSeconds = (meters.milliseconds / 1000) * (1 + 0.2) * paper / all;
+  for (const [name, { milliseconds, operations }] of parts) {
+    console.error(
+      `  ${name.padEnd(25)} ${(milliseconds / 1000).toFixed(1)} s, ${
+        (operations / milliseconds / 1e6).toFixed(0)
+      } GFLOPS`,
+    );
+  }
   console.error(`${method.name}, ${windows} windows of ${length} tokens, ${(linear / 1e6).toFixed(0)} M weights`);
   console.error(`  products alone            ${alone.toFixed(0)} GFLOPS`);
   console.error(

@@ -115,6 +115,8 @@ const packed = (q?: ReadonlyMap<string, QuantizedLinear>, options: PackedOptions
   new PackedForward(engine, source(q), names, options);
 await using prepacked = packed();
 await using native = packed(forms.native);
+await using host = new SessionHost();
+await using hosted = packed(forms.native, { hosts: [host] });
 await using float = packed(forms.native, { accuracyLevel: 0 });
 await using exact = packed(forms.exact);
 await using mixed = packed(forms.mixed);
@@ -122,6 +124,7 @@ const arms: Record<string, (x: Hidden) => Promise<Hidden>> = {
   fp32: (x) => engine.block(x, dense),
   prepacked: (x) => prepacked.block(0, x),
   native: (x) => native.block(0, x),
+  "native on a host": (x) => hosted.block(0, x),
   "native, float inputs": (x) => float.block(0, x),
   exact: (x) => exact.block(0, x),
   "1 to 3 bits": (x) => mixed.block(0, x),
