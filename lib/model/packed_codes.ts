@@ -29,7 +29,8 @@ export function recode(bits: number, wide: number, map: ArrayLike<number>, r: Ro
   const table = stepTable(bits, wide, map, unit);
   const bulk = bulkLoop(bits, wide);
   const mask = (1 << bits) - 1;
-  const perCall = bits === 3 ? 2 * unit : unit; // two steps of twelve bits end on a byte
+  // Two steps of twelve bits end on a byte, and so do two codes of eight bits that become four.
+  const perCall = bits === 3 || (bits === 8 && wide === 4) ? 2 * unit : unit;
   for (let i = 0; i < r.rows; i++) {
     const at = r.at + i * r.stride, atTo = r.atTo + i * r.strideTo;
     let done = 0;
@@ -102,6 +103,7 @@ function bulkLoop(bits: number, wide: number): Bulk | undefined {
   const unit = steps[bits];
   if (unit === undefined) return undefined;
   const bytes = unit * wide / 8; // written per step
+  if (bits === 8 && wide === 4) return pairToByte;
   if (bits === 3) return bytes === 2 ? threeToFour : undefined;
   const loops: Readonly<Record<number, Bulk>> = { 1: byteToByte, 2: byteToTwo, 4: byteToFour };
   return loops[bytes];
@@ -109,6 +111,10 @@ function bulkLoop(bits: number, wide: number): Bulk | undefined {
 
 const byteToByte: Bulk = (table, from, at, to, atTo, calls) => {
   for (let s = 0; s < calls; s++) to[atTo + s] = table[from[at + s]];
+};
+
+const pairToByte: Bulk = (table, from, at, to, atTo, calls) => {
+  for (let s = 0; s < calls; s++, at += 2) to[atTo + s] = table[from[at]] | (table[from[at + 1]] << 4);
 };
 
 const byteToTwo: Bulk = (table, from, at, to, atTo, calls) => {
