@@ -1,10 +1,10 @@
 /**
- * Makes a finished reproduction the published one: copies its rows, report and figures to data/results and renders README's table from the rows.
+ * Makes a finished reproduction the published one: copies its rows, report and figures to data/results and renders README's tables from the rows.
  * Without --from it renders README again from the rows that are there.
  */
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
-import { mainTable } from "./tables.ts";
+import { mainTable, sizeOptionsTable } from "./tables.ts";
 
 const options = readOptions("deno task figures [options]", {
   from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce" },
@@ -21,15 +21,19 @@ await main(async () => {
       if (name.endsWith(".svg")) await Deno.copyFile(`${from}/figures/${name}`, `${results}/figures/${name}`);
     }
   }
-  const path = `${results}/rows.jsonl`;
-  const rows = decodeRows(await Deno.readTextFile(path), path);
-  const text = await Deno.readTextFile(options.readme);
-  const [before, rest] = text.split("<!-- table1 -->");
-  const after = rest?.split("<!-- /table1 -->")[1];
-  if (after === undefined) {
-    throw new SyntaxError(`Cannot render ${options.readme}: it lacks <!-- table1 --> or <!-- /table1 -->`);
-  }
-  const rendered = `${before}<!-- table1 -->\n\n${mainTable(rows).toMarkdown()}\n\n<!-- /table1 -->${after}`;
-  await Deno.writeTextFile(options.readme, rendered);
+  const read = async (file: string) => decodeRows(await Deno.readTextFile(`${results}/${file}`), `${results}/${file}`);
+  const rows = await read("rows.jsonl");
+  let text = await Deno.readTextFile(options.readme);
+  const fill = (marker: string, content: string) => {
+    const [before, rest] = text.split(`<!-- ${marker} -->`);
+    const after = rest?.split(`<!-- /${marker} -->`)[1];
+    if (after === undefined) {
+      throw new SyntaxError(`Cannot render ${options.readme}: it lacks <!-- ${marker} --> or <!-- /${marker} -->`);
+    }
+    text = `${before}<!-- ${marker} -->\n\n${content}\n\n<!-- /${marker} -->${after}`;
+  };
+  fill("table1", mainTable(rows).toMarkdown());
+  fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
+  await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ rows: rows.length, readme: options.readme }));
 });

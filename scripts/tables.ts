@@ -1,5 +1,5 @@
 /** Tables that more than one script shows. */
-import { type Row, type Table, table } from "quant-dllm";
+import { type Row, type Table, table, textTable } from "quant-dllm";
 
 /** Table 1: accuracy of each task and their mean for the rows of the study "table1", with counted bits. */
 export function mainTable(rows: readonly Row[]): Table {
@@ -12,5 +12,21 @@ export function mainTable(rows: readonly Row[]): Table {
     average: "mean",
     best: "max",
     caption: "Accuracy in percent, mean ± standard error over seeds; bits per weight counted from stored bytes",
+  });
+}
+
+/** Ways to a smaller LLaDA-8B and what each costs nano-llada, from the rows of `deno task size-options`. */
+export function sizeOptionsTable(rows: readonly Row[]): Table {
+  const lines = [...Map.groupBy(rows, (row) => String(row.label))].map(([label, own]) => {
+    const mean = (field: string) => own.reduce((sum, row) => sum + Number(row[field]), 0) / own.length;
+    // Seeds are independent draws of masks over the same windows.
+    const error = Math.sqrt(own.reduce((sum, row) => sum + Number(row.differenceError) ** 2, 0)) / own.length;
+    const cost = label === String(rows[0].label) ? "" : `${mean("difference").toFixed(4)} ± ${error.toFixed(4)}`;
+    return [label, mean("lladaBitsPerWeight").toFixed(4), (mean("lladaBytes") / 1e9).toFixed(3), cost];
+  });
+  const columns = ["stored as", "bits per weight in the blocks", "LLaDA-8B, GB", "nats per token lost, nano-llada"];
+  return textTable(columns, lines, {
+    labels: 1,
+    caption: "Sizes by counting; losses paired by window against the first line",
   });
 }

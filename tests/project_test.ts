@@ -1,14 +1,23 @@
 /** What the project promises about itself: its table comes from rows, its tasks ask for little, its checkpoint is what README says. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
-import { mainTable } from "../scripts/tables.ts";
+import { mainTable, sizeOptionsTable } from "../scripts/tables.ts";
+
+/** The formatter pads the cells of tables. */
+const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-{3,}/g, "---");
 
 Deno.test("README: its table is the rendering of data/results/rows.jsonl", async () => {
   const rows = decodeRows(await Deno.readTextFile("data/results/rows.jsonl"), "data/results/rows.jsonl");
-  // The formatter pads the cells of tables.
-  const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-{3,}/g, "---");
   const readme = plain(await Deno.readTextFile("README.md"));
   for (const line of mainTable(rows).toMarkdown().split("\n")) assertStringIncludes(readme, plain(line));
+});
+
+Deno.test("README: its table of sizes is the rendering of data/results/size_options.jsonl", async () => {
+  const path = "data/results/size_options.jsonl";
+  const readme = plain(await Deno.readTextFile("README.md"));
+  for (const line of sizeOptionsTable(decodeRows(await Deno.readTextFile(path), path)).toMarkdown().split("\n")) {
+    assertStringIncludes(readme, plain(line));
+  }
 });
 
 Deno.test("tasks: none runs with all permissions", async () => {
