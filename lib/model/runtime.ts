@@ -116,6 +116,7 @@ class OnnxRuntime implements Runtime {
         logSeverityLevel: 3,
         externalData: [...external],
         enableCpuMemArena: !many,
+        enableMemPattern: !many, // one buffer for a whole run would be fresh memory each time
         extra: {
           session: { intra_op: { allow_spinning: spinning ? "1" : "0" }, force_spinning_stop: many ? "1" : "0" },
         },
