@@ -1,21 +1,12 @@
 /** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
-import type { QuantizedLinear } from "../quant/method.ts";
-import { block, blockWeights, linears, ropeTables, weightShape } from "./block.ts";
+import { ropeTables } from "./block.ts";
 import type { BlockTensors, Engine, Hidden } from "./engine.ts";
 import type { Names } from "./families.ts";
 import type { Forward, RawLogits } from "./forward.ts";
-import { Graph, type Value } from "./graph.ts";
-import { linear, matmul } from "./ops.ts";
+import { checkedShape, packedBlockGraph, readPackedBlock } from "./packed_block.ts";
 import { PackedHead } from "./packed_head.ts";
-import {
-  type AccuracyLevel,
-  ownArrays,
-  type PackedLinear,
-  packedLinear,
-  packLinear,
-  type PackLinearOptions,
-} from "./packed_linear.ts";
-import { meanPlanes, PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
+import type { AccuracyLevel, PackLinearOptions } from "./packed_linear.ts";
+import { PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
 import type { Session } from "./runtime.ts";
 import type { SessionOpener } from "./session_host.ts";
 import { type QuantizedSource, StreamedWeights } from "./weights.ts";
@@ -41,6 +32,7 @@ export class PackedForward implements Forward {
   readonly #openers: readonly SessionOpener[];
   readonly #pack: PackLinearOptions;
   #denseLeft: number;
+  #reading: Promise<unknown> = Promise.resolve();
 
   /** `source` gives stored forms and what is in full precision, and is read once per block; `engine`, which the caller frees, runs what is not packed. */
   constructor(
@@ -125,55 +117,21 @@ export class PackedForward implements Forward {
   }
 
   async #openBlock(layer: number): Promise<PackedBlock> {
-    const a = this.engine.architecture;
-    const floats = new Map<string, Float32Array>(), packed = new Map<string, PackedLinear>();
+    const { runtime, architecture: a } = this.engine;
     const opener = this.#openers[layer % this.#openers.length];
-    const routes: Route[] = [];
-    let planes = 0, weights = 0;
-    for (const weight of blockWeights(a)) {
-      const name = this.names.block(layer, weight), shape = weightShape(a, weight);
-      const q = linears(a).includes(weight) ? await this.source.lookup(name) : undefined;
-      if (q) packed.set(weight, packLinear(this.#checked(q, shape), this.#pack));
-      else floats.set(weight, await this.source.readFloat(name));
-      if (!linears(a).includes(weight)) continue;
-      routes.push(routeOf(name, q));
-      const size = shape[0] * shape[1];
-      planes += size * meanPlanes(q);
-      weights += size;
-    }
-    const session = await this.#session(opener, packed, floats);
-    this.#routes.set(layer, routes);
-    const bytes = 4 * weights;
-    if (planes / weights <= 2 || bytes > this.#denseLeft) return new PackedBlock(session);
+    // One block is read at a time, so that the first host gets its block while the next one is read.
+    const read = this.#reading.then(() => readPackedBlock(this.source, this.names, a, layer, this.#pack));
+    this.#reading = read.catch(() => {});
+    const weights = await read;
+    // As in the dense engine: the fused attention is wrong on webgpu under software Vulkan.
+    const fused = runtime.device !== "webgpu", own = opener.takesArrays === true;
+    const g = packedBlockGraph(a, weights, { fused, own });
+    const session = await opener.session(g.encode(), g.external);
+    this.#routes.set(layer, weights.routes);
+    const bytes = 4 * weights.size;
+    if (weights.planes <= 2 || bytes > this.#denseLeft) return new PackedBlock(session);
     this.#denseLeft -= bytes;
     return new PackedBlock(session, await this.#weights.block(layer));
-  }
-
-  #session(
-    opener: SessionOpener,
-    packed: ReadonlyMap<string, PackedLinear>,
-    floats: ReadonlyMap<string, Float32Array>,
-  ): Promise<Session> {
-    const a = this.engine.architecture, { runtime } = this.engine;
-    const g = new Graph();
-    const x = g.input("x", "float32", ["batch", "time", a.width]);
-    const table = (name: string) => g.input(name, "float32", ["time", a.headSize / 2]);
-    const held = (name: string): Value => {
-      const data = floats.get(name)!;
-      return g.weight(opener.takesArrays ? data.slice() : data, weightShape(a, name));
-    };
-    const parts = {
-      vector: held,
-      linear: (name: string, input: Value): Value => {
-        const stored = packed.get(name);
-        if (stored) return packedLinear(g, input, opener.takesArrays ? ownArrays(stored) : stored);
-        return input.shape.length === 2 ? matmul(g, input, held(name), { transB: true }) : linear(g, input, held(name));
-      },
-    };
-    // As in the dense engine: the fused attention is wrong on webgpu under software Vulkan.
-    const fused = runtime.device !== "webgpu";
-    g.output("y", block(g, a, x, parts, { cos: table("cos"), sin: table("sin") }, { fused }));
-    return opener.session(g.encode(), g.external);
   }
 
   #openHead(): Promise<PackedHead | undefined> {
@@ -190,13 +148,8 @@ export class PackedForward implements Forward {
     const q = await this.source.lookup(name);
     this.#routes.set(HEAD, [routeOf(name, q)]);
     if (!q) return undefined;
-    this.#checked(q, [a.vocabSize, a.width]);
+    checkedShape(q, [a.vocabSize, a.width]);
     return await PackedHead.open(this.#openers, a, await this.#weights.finalNorm(), q, this.#pack);
-  }
-
-  #checked(q: QuantizedLinear, shape: readonly number[]): QuantizedLinear {
-    if (q.shape.join() === shape.join()) return q;
-    throw new TypeError(`Cannot run "${q.name}" packed: it is [${q.shape}], the model wants [${shape}]`);
   }
 }
 

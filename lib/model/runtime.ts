@@ -93,6 +93,9 @@ async function probe(device: Exclude<Device, "auto">, threads: number): Promise<
   }
 }
 
+/** Threads of a session that stands beside many: microseconds that they wait for work before they sleep. */
+const among = { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" };
+
 class OnnxRuntime implements Runtime {
   readonly #sessions = new Set<OnnxSession>();
   readonly #products = new Map<string, Promise<Session>>();
@@ -105,7 +108,7 @@ class OnnxRuntime implements Runtime {
 
   /**
    * Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. Sessions with tensors
-   * of their own stand beside many like them: they return their working memory, and their threads stop spinning when a run ends.
+   * of their own stand beside many like them: they return their working memory, and their threads spin only from one operator to the next.
    */
   async #open(model: Uint8Array, spinning: boolean, external: readonly External[] = []): Promise<Session> {
     const many = external.length > 0;
@@ -117,9 +120,7 @@ class OnnxRuntime implements Runtime {
         externalData: [...external],
         enableCpuMemArena: !many,
         enableMemPattern: !many, // one buffer for a whole run would be fresh memory each time
-        extra: {
-          session: { intra_op: { allow_spinning: spinning ? "1" : "0" }, force_spinning_stop: many ? "1" : "0" },
-        },
+        extra: { session: many ? among : { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
       }),
       () => this.#sessions.delete(session),
     );
