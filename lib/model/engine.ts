@@ -13,6 +13,7 @@ import {
   denseParts,
   feedForward,
   feedForwardWeights,
+  linearShape,
   ropeTables,
   stages,
   swiGlu,
@@ -38,6 +39,9 @@ const PANEL = 2048;
 
 export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
+  /** Memory that is used again and again: wide inputs of linears, and panels of second moments. */
+  #scratch = new Float32Array(0);
+  #panel = new Float32Array(0);
   #tables: { readonly cos: Float32Array; readonly sin: Float32Array };
 
   constructor(readonly runtime: Runtime, readonly architecture: Architecture) {
@@ -49,22 +53,27 @@ export class Engine implements AsyncDisposable {
     return this.#run("block", x, w, blockWeights(this.architecture));
   }
 
-  /** The attention half of a block: the states between attention and feed-forward network. */
-  attend(x: Hidden, w: BlockTensors): Promise<Hidden> {
-    return this.#run("attend", x, w, attentionWeights(this.architecture));
+  /** The attention half of a block: the states between attention and feed-forward network; in `into` when it is given. */
+  attend(x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
+    return this.#run("attend", x, w, attentionWeights(this.architecture), into);
   }
 
-  /** The feed-forward half of a block, of what `attend` gave. */
-  feedForward(x: Hidden, w: BlockTensors): Promise<Hidden> {
-    return this.#run("feedForward", x, w, feedForwardWeights(this.architecture));
+  /** The feed-forward half of a block, of what `attend` gave; in `into` when it is given. */
+  feedForward(x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
+    return this.#run("feedForward", x, w, feedForwardWeights(this.architecture), into);
   }
 
   /**
    * The input `[batch · time, in]` of the linears of a stage (index into `stages`). x enters the block for stages 0 and 1; it is what `attend` gave for
-   * stages 2 and 3. With experts, stage 2 gives what the router sees; see `route` and `expertInput`.
+   * stages 2 and 3. With experts, stage 2 gives what the router sees; see `route` and `expertInput`. `lent` gives memory of the engine's own, which holds
+   * until the next call: fresh memory for a wide input takes longer than the products behind it.
    */
-  async stageInput(stage: number, x: Hidden, w: BlockTensors): Promise<Float32Array> {
-    return (await this.#run(`input${stage}`, x, w, inputWeights(this.architecture, stage))).data;
+  async stageInput(stage: number, x: Hidden, w: BlockTensors, { lent = false } = {}): Promise<Float32Array> {
+    const a = this.architecture;
+    const count = x.batch * x.time * linearShape(a, stages(a)[stage][0][0])[1];
+    if (lent && this.#scratch.length < count) this.#scratch = new Float32Array(count);
+    const into = lent ? this.#scratch.subarray(0, count) : undefined;
+    return (await this.#run(`input${stage}`, x, w, inputWeights(a, stage), into)).data;
   }
 
   /** Routing weights `[n, experts]` of X `[n, width]`, the stage-2 inputs of a block: zero where a token does not go. */
@@ -104,10 +113,13 @@ export class Engine implements AsyncDisposable {
     const feeds: Record<string, Feed> = { X: this.#matrix(X, n) };
     if (weights) feeds.weights = { dims: [weights.length, 1], data: weights.map((v) => v * scale) };
     else feeds.scale = { dims: [], data: Float32Array.of(scale) };
+    if (this.#panel.length < Math.min(PANEL, n) * n) this.#panel = new Float32Array(Math.min(PANEL, n) * n);
     for (let start = 0; start < n; start += PANEL) {
       const end = Math.min(start + PANEL, n);
-      const { sum } = await session.run({ ...feeds, from: index(start), to: index(end) });
-      addPanel(H, sum.data, start, end);
+      const sum = this.#panel.subarray(0, (end - start) * end);
+      const into = { sum: { dims: [end - start, end], data: sum } };
+      await session.run({ ...feeds, from: index(start), to: index(end) }, into);
+      addPanel(H, sum, start, end);
     }
   }
 
@@ -160,7 +172,13 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Runs a graph from the states x and the weights `used` (a session refuses feeds that its graph does not declare). */
-  async #run(part: string, x: Hidden, w: BlockTensors, used: readonly BlockWeight[]): Promise<Hidden> {
+  async #run(
+    part: string,
+    x: Hidden,
+    w: BlockTensors,
+    used: readonly BlockWeight[],
+    into?: Float32Array,
+  ): Promise<Hidden> {
     const a = this.architecture;
     if (x.time > a.maxLength) {
       throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
@@ -175,7 +193,9 @@ export class Engine implements AsyncDisposable {
       feeds.cos = { dims: [x.time, half], data: this.#tables.cos.subarray(0, x.time * half) };
       feeds.sin = { dims: [x.time, half], data: this.#tables.sin.subarray(0, x.time * half) };
     }
-    return { batch: x.batch, time: x.time, data: (await session.run(feeds)).y.data };
+    const dims = into && [x.batch, x.time, into.length / (x.batch * x.time)];
+    const { y } = await session.run(feeds, into && { y: { dims: dims!, data: into } });
+    return { batch: x.batch, time: x.time, data: into ?? y.data };
   }
 
   #part(g: Graph, part: string, turns: boolean): Value {

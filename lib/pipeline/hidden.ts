@@ -17,8 +17,8 @@ export interface HiddenStates {
   /** Calibration windows, those held out not counted. */
   readonly windows: number;
   get(part: number): Promise<Hidden>;
-  /** Moves all parts on, one after another. */
-  advance(step: (x: Hidden) => Promise<Hidden>): Promise<void>;
+  /** Moves all parts on, one after another. `step` may write to `into`, when it is given one. */
+  advance(step: (x: Hidden, into?: Float32Array) => Promise<Hidden>): Promise<void>;
 }
 
 /** Windows cut into parts of at most `batch`; the last `heldOut` windows are in parts of their own. */

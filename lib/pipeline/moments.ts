@@ -37,7 +37,7 @@ export async function secondMoments(
   };
   if (!a.experts || stage < 2) {
     for (const [i, { weights }] of states.parts.entries()) {
-      await add(0, i, await engine.stageInput(stage, await states.get(i), w), weights);
+      await add(0, i, await engine.stageInput(stage, await states.get(i), w, { lent: true }), weights);
     }
     return sums.map((sum) => ({ ...sum, report: {} }));
   }

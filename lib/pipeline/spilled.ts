@@ -46,10 +46,13 @@ export async function spilledStates(
     get,
     async advance(step) {
       await Deno.mkdir(`${dir}/${half + 1}`, { recursive: true });
+      let lent = new Float32Array(0);
       for (const i of parts.keys()) {
         if (await exists(file(half + 1, i))) continue;
         check();
-        await write(half + 1, i, await step(await get(i)));
+        const x = await get(i);
+        if (lent.length !== x.data.length) lent = new Float32Array(x.data.length);
+        await write(half + 1, i, await step(x, lent));
       }
       half++;
       await Deno.remove(`${dir}/${half - 1}`, { recursive: true });

@@ -61,7 +61,11 @@ async function eachHalf(
       signal?.throwIfAborted();
       await visit(layer, half, block);
       const last = layer === layers - 1 && half === 1;
-      if (!last) await states?.advance((x) => half === 0 ? engine.attend(x, block) : engine.feedForward(x, block));
+      if (!last) {
+        await states?.advance((x, into) =>
+          half === 0 ? engine.attend(x, block, into) : engine.feedForward(x, block, into)
+        );
+      }
     }
   }
 }
