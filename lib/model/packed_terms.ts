@@ -115,6 +115,7 @@ function blockTerm(
   const out = new Uint8Array(rows * n * block * bits / 8);
   const scales = new Float32Array(rows * n), columns = new Float32Array(n * block);
   const shift = shifted ? new Float32Array(n * rows) : undefined;
+  const byRun = shift ?? new Float32Array(n * rows);
   let at = 0;
   for (const b of blocks) {
     const table = Array.from({ length: 1 << b.order }, (_, code) => map(code, b.order));
@@ -131,13 +132,24 @@ function blockTerm(
         atTo: at * block,
       });
       padRows(out, bits, rows, n * block, at * block + width, block - width, 1 << (bits - 1));
-      for (let i = 0; i < rows; i++) scales[i * n + at] = factor * a[i];
-      shift?.set(a, at * rows);
+      byRun.set(a, at * rows);
       columns.set(c.subarray(from, from + width), at * block);
       at++;
     }
   }
+  transposeScaled(byRun, rows, factor, scales);
   return { rows, block, runs, bits, codes: out, scales, colScale: columns, shift };
+}
+
+/** `to` `[rows, runs]` from `from` `[runs, rows]`, times `factor`; by strips of rows, since one side runs down columns. */
+function transposeScaled(from: Float32Array, rows: number, factor: number, to: Float32Array): void {
+  const STRIP = 64, n = to.length / rows;
+  for (let start = 0; start < rows; start += STRIP) {
+    const end = Math.min(start + STRIP, rows);
+    for (let r = 0; r < n; r++) {
+      for (let i = start; i < end; i++) to[i * n + r] = factor * from[r * rows + i];
+    }
+  }
 }
 
 function padRows(to: Uint8Array, bits: number, rows: number, stride: number, at: number, count: number, code: number) {
