@@ -14,9 +14,9 @@ export interface Route {
 }
 
 /**
- * Tokens up to which a block runs packed although its float32 weights are held. Measured per 4096 x 4096 product on one core, packed plane against
- * float32 (ms): 0.2 : 2.2 at 1 token, 0.8 : 4.4 at 8, 2.9 : 7.9 at 32, 11 : 21 at 128, 45 : 79 at 512. Two planes are level with float32 from 128 tokens
- * on and never gain by holding it; three lose from about 64.
+ * Tokens up to which a block runs packed although its float32 weights are held. Measured per 4096 x 4096 product on one core, one plane against float32
+ * (ms): 0.2 : 2.2 at 1 token, 0.8 : 4.4 at 8, 2.9 : 7.9 at 32, 11 : 21 at 128, 45 : 79 at 512. So two planes are level with float32 at 128 tokens and an
+ * eighth slower at 512, which is not worth eight times the memory; three lose from about 64 on.
  */
 export const PACKED_UP_TO = 64;
 
