@@ -101,7 +101,7 @@ function momentOperations(a: Architecture): number {
 }
 
 /**
- * Peak memory. A block in float32; the second moments of the widest stage, with what the solver makes of one (its factor in float64 and a working copy);
+ * Peak memory. A block in float32; the second moments of the widest stage, with what the solver makes of one (its factor in float64 with two buffers of that size, and a damped copy);
  * copies of the largest linear; the activations of one forward pass; and the programme itself.
  */
 function memoryOf(a: Architecture, { windows, length, batch }: PlanOptions): number {
@@ -113,7 +113,7 @@ function memoryOf(a: Architecture, { windows, length, batch }: PlanOptions): num
     widest = Math.max(widest, cols);
     largest = Math.max(largest, rows * cols);
   }
-  const solver = windows > 0 ? 2 * (8 * widest * widest) : 0;
+  const solver = windows > 0 ? (3 * 8 + 4) * widest * widest : 0;
   const activations = windows > 0 ? 4 * Math.min(batch, windows) * length * (4 * a.width + 4 * a.hidden) : 0;
   return 4 * block + 4 * moments + solver + 8 * 4 * largest + activations + 4e8;
 }
@@ -130,16 +130,16 @@ interface SolverProbe {
  */
 async function probeSolver(method: Method, a: Architecture, options: PlanOptions): Promise<SolverProbe> {
   const unit = a.width >= 2048 ? 2048 : 256;
-  // Few rows show the factor; more rows, then more columns, show the rest. The first run also starts threads and sessions: it does not count.
-  const shapes = [[1 / 32, 1], [1 / 32, 1], [1 / 2, 1], [1 / 2, 2]];
+  // Few rows show the factor, many the rest, at two widths. The first run also starts threads and sessions: it does not count.
+  const shapes = [[1 / 32, 1], [1 / 32, 2], [1 / 2, 1], [1 / 2, 2]];
   const runs: { seconds: number; bytes: number }[] = [];
   for (const [r, c] of shapes) runs.push(await quantizeNoise(method, r * unit, c * unit, options));
   const fit = (value: (run: typeof runs[number]) => number, terms: (r: number, c: number) => number[]) =>
-    solve3(shapes.slice(1).map(([r, c]) => terms(r, c)), runs.slice(1).map(value));
+    fitNonNegative(shapes.slice(1).map(([r, c]) => terms(r, c)), runs.slice(1).map(value));
   const dot = (x: readonly number[], y: readonly number[]) => x.reduce((sum, v, i) => sum + v * y[i], 0);
   const costs = (r: number, c: number) => [c ** 3, r * c ** 2, r * c];
   const sizes = (r: number, c: number) => [r * c, r, c];
-  const perCost = fit((run) => run.seconds, costs).map((x) => Math.max(0, x));
+  const perCost = fit((run) => run.seconds, costs);
   const perSize = fit((run) => run.bytes, sizes);
   return {
     seconds([rows, cols], factor) {
@@ -150,11 +150,21 @@ async function probeSolver(method: Method, a: Architecture, options: PlanOptions
   };
 }
 
-/** Three equations in three unknowns, by Cramer's rule. */
-function solve3(A: readonly (readonly number[])[], y: readonly number[]): number[] {
-  const det = ([a, b, c]: readonly (readonly number[])[]) =>
-    a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
-  return [0, 1, 2].map((k) => det(A.map((row, i) => row.map((x, j) => j === k ? y[i] : x))) / det(A));
+/** The x without negative entries that makes A x nearest to y, by coordinate descent: timings waver, and no step takes negative time. */
+function fitNonNegative(A: readonly (readonly number[])[], y: readonly number[]): number[] {
+  const x = A[0].map(() => 0);
+  for (let sweep = 0; sweep < 10_000; sweep++) {
+    for (let k = 0; k < x.length; k++) {
+      let top = 0, bottom = 0;
+      A.forEach((row, i) => {
+        const rest = y[i] - row.reduce((sum, a, j) => sum + (j === k ? 0 : a * x[j]), 0);
+        top += row[k] * rest;
+        bottom += row[k] ** 2;
+      });
+      x[k] = Math.max(0, top / bottom);
+    }
+  }
+  return x;
 }
 
 /** Quantises noise, timed: what the arithmetic costs does not depend on the weights. */
@@ -187,7 +197,7 @@ async function probeDevice(
   { length, windows, kernels, now }: PlanOptions,
 ): Promise<{ forward: number; products: number }> {
   const { width } = engine.architecture;
-  const time = Math.min(length, 256);
+  const time = Math.min(length, 1024);
   const r = rng(1, "probe states");
   const x = { batch: 1, time, data: Float32Array.from({ length: time * width }, () => r.normal()) };
   const opened = now();
