@@ -38,7 +38,7 @@ export { saveModel } from "./model/save.ts";
 // Quantising and measuring
 export { loadCorpus } from "./pipeline/corpus.ts";
 export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantize.ts";
-export { quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
+export { checkStart, quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
 export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";

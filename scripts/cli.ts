@@ -111,7 +111,19 @@ export function loadOptions(options: Record<keyof typeof runOptions, string>, si
     accuracyLevel: oneOf("accuracy-level", "4", "0") === "4" ? 4 : 0,
     revision: options.revision === "main" ? undefined : options.revision,
     onProgress: downloadMeter(),
+    onOpen: openMeter(),
     signal,
+  };
+}
+
+/** Progress of opening a packed model that takes a while. */
+function openMeter(): NonNullable<LoadOptions["onOpen"]> {
+  let progress: ProgressMeter | undefined;
+  return (done, total) => {
+    if (total < 8) return;
+    progress ??= meter("open", total, "blocks");
+    progress.update(done);
+    if (done === total) progress.finish();
   };
 }
 

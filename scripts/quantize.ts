@@ -2,6 +2,7 @@
 import {
   abmp,
   checkRoom,
+  checkStart,
   daq,
   type Device,
   Engine,
@@ -43,7 +44,10 @@ const options = readOptions(
       help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, levels, gptq, rtn",
     },
     bits: { default: "2", help: "bits per weight: planes for quant-dllm" },
-    group: { default: "auto", help: "columns that share scales; auto: 128, or 32 for models narrower than 1024" },
+    group: {
+      default: "auto",
+      help: "columns that share scales; auto: 128 (levels: 64), or 32 for models narrower than 1024",
+    },
     abmp: { default: "0", help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)" },
     "row-scale-bits": { default: "16", help: "16, or 8 for row scales in one byte (quant-dllm and levels)" },
     "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4" },
@@ -75,6 +79,7 @@ await main(async () => {
     onProgress: downloadMeter(),
     signal,
   });
+  if (!options.plan) await checkStart(checkpoint, options.out);
   const { architecture } = checkpoint;
   const method = methodOf(architecture.width);
   await using runtime = await openRuntime({ device: options.device as Device });
@@ -162,7 +167,9 @@ function count(name: "held-out" | "seed"): number {
 }
 
 function methodOf(width: number): Method {
-  const group = options.group === "auto" ? width < 1024 ? 32 : 128 : positiveInteger("group", options.group);
+  // Levels have one row scale where planes have two: groups of half the width take the same bits.
+  const wide = options.method === "levels" ? 64 : 128;
+  const group = options.group === "auto" ? width < 1024 ? 32 : wide : positiveInteger("group", options.group);
   const outside = (name: "embed-bits" | "head-bits") => {
     const bits = Number(options[name]);
     if (![4, 8, 16].includes(bits)) throw new RangeError(`--${name} is ${options[name]}, wanted 16, 8 or 4`);

@@ -9,6 +9,7 @@ import { PackedForward } from "./packed_forward.ts";
 import type { AccuracyLevel } from "./packed_linear.ts";
 import { quantizationConfig, StoredForms } from "./quantized_config.ts";
 import { type Device, openRuntime } from "./runtime.ts";
+import { SessionHost } from "./session_host.ts";
 import type { HubOptions } from "./hub.ts";
 import { type CheckpointSource, openSource } from "./source.ts";
 import { readTokenizer } from "./tokenizer.ts";
@@ -30,6 +31,8 @@ export interface LoadOptions extends HubOptions {
   readonly run?: "auto" | "dense" | "packed";
   /** When it runs packed: 4 rounds the inputs of linears to int8 (default), 0 keeps them in float32. */
   readonly accuracyLevel?: AccuracyLevel;
+  /** When it runs packed: blocks that are open, of all. */
+  readonly onOpen?: (done: number, total: number) => void;
 }
 
 /** A checkpoint whose config and tensors fit together. */
@@ -86,13 +89,32 @@ export async function loadModel(location: string, options: LoadOptions = {}): Pr
   if (held) { for (const name of names) quantized.set(name, (await stored.read(name))!); }
   const runtime = await openRuntime({ device, threads });
   const engine = new Engine(runtime, architecture);
-  const forward = packed
-    ? new PackedForward(engine, checkpoint.quantizedSource, family.names, { accuracyLevel })
-    : undefined;
+  // A large model opens on two more threads: onnxruntime packs weights on the thread that asks.
+  const hosts = packed && !small && runtime.device === "cpu"
+    ? [new SessionHost({ threads }), new SessionHost({ threads })]
+    : [];
+  const resource: AsyncDisposable = {
+    async [Symbol.asyncDispose]() {
+      for (const host of hosts) await host[Symbol.asyncDispose]();
+      await runtime[Symbol.asyncDispose]();
+    },
+  };
+  let forward: PackedForward | undefined;
+  if (packed) {
+    const more = { accuracyLevel, ...(hosts.length > 0 ? { hosts } : {}) };
+    forward = new PackedForward(engine, checkpoint.quantizedSource, family.names, more);
+    try {
+      await forward.open(options.onOpen);
+    } catch (error) {
+      await forward[Symbol.asyncDispose]().catch(() => {}); // the first error is the one to report
+      await resource[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
   const { provenance } = stored.section ?? {};
   const storedBytes = new Map(names.map((name) => [name, stored.bytes(name)]));
   const parts = { name: source.name, family, config, engine, weights, forward, tokenizer, quantized, storedBytes };
-  return new Model({ ...parts, provenance }, runtime);
+  return new Model({ ...parts, provenance }, resource);
 }
 
 /** A model that reads its weights from the checkpoint when they are wanted; it runs on `engine`, which the caller frees. */

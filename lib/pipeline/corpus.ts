@@ -70,6 +70,7 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
   }
   const dataset = typeof path === "string" && Object.hasOwn(datasets, path) ? datasets[path] : undefined;
   const short = options.short ?? dataset?.short ?? "join";
+  if (!dataset) await Deno.stat(path).catch((error) => refuseMissing(error, path));
   const documents = dataset ? await openDataset(dataset, options) : documentsOf(path);
 
   const sizes: number[] = [];
@@ -114,6 +115,14 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
   throw new RangeError(
     `Cannot draw ${count} windows of ${length} tokens from ${path}: its ${sizes.length} documents give ` +
       `${windows.length}; ask for fewer or shorter windows, or give more text`,
+  );
+}
+
+function refuseMissing(error: unknown, path: string | URL): never {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+  const known = Object.keys(datasets).join(", ");
+  throw new Deno.errors.NotFound(
+    `Cannot load calibration text ${path}: there is no such file; wanted a path, or ${known}`,
   );
 }
 

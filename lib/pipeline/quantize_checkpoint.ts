@@ -53,11 +53,8 @@ export async function quantizeCheckpoint(
   options: QuantizeCheckpointOptions,
 ): Promise<Summary> {
   const { calibration, kernels, signal, onProgress } = options;
-  if (checkpoint.stored.section) {
-    throw new RangeError(`Cannot quantize ${checkpoint.source.name}: it is quantised already; start from the original`);
-  }
   if (method.needsHessian) wanted(method, calibration);
-  await refuseOccupied(out);
+  await checkStart(checkpoint, out);
   const slices = calibration && slice(calibration, options);
   const identity = identityOf(checkpoint, method, options);
   await using folder = await WorkFolder.open(`${out}/${WORK}`, identity);
@@ -183,8 +180,14 @@ function identityOf(
   return identity;
 }
 
-/** A run begins in an empty folder, so that nothing is overwritten, and ends with a config.json. */
-async function refuseOccupied(out: string): Promise<void> {
+/**
+ * What can be refused before any work: a checkpoint that is quantised already, and a folder `out` that holds anything but the work of a run that was
+ * stopped. A run begins in an empty folder, so that nothing is overwritten, and ends with a config.json.
+ */
+export async function checkStart(checkpoint: Checkpoint, out: string): Promise<void> {
+  if (checkpoint.stored.section) {
+    throw new RangeError(`Cannot quantize ${checkpoint.source.name}: it is quantised already; start from the original`);
+  }
   const files: string[] = [];
   try {
     for await (const { name } of Deno.readDir(out)) files.push(name);

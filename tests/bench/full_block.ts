@@ -2,7 +2,7 @@
  * One full-size LLaDA-8B block of random bf16 weights through the whole pipeline, calibration included: peak memory, the rate of forward passes and
  * second moments against onnxruntime's products alone, the solver's seconds, and the projection to the whole model. Exits 1 when a bar is missed.
  *
- *     deno run -A tests/bench/full_block.ts [official|plus|...] [windows] [length]
+ *     deno run -A tests/bench/full_block.ts [official|plus|levels|gptq] [windows] [length] [--memory]
  */
 import { fastKernels } from "../../lib/model/kernels.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
@@ -19,7 +19,9 @@ import { matrix } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { llada8b, residentMemory, writeSynthetic } from "./synthetic.ts";
 
-const [profile = "official", count = "16", tokens = "512"] = Deno.args;
+const [profile = "official", count = "16", tokens = "512"] = Deno.args.filter((arg) => !arg.startsWith("--"));
+/** With --memory, a slow or busy machine is no failure. */
+const memoryOnly = Deno.args.includes("--memory");
 const windows = Number(count), length = Number(tokens);
 const group = 128;
 const methods: Readonly<Record<string, Method>> = {
@@ -54,7 +56,7 @@ try {
     return 2 * 4096 ** 3 / (performance.now() - start) / 1e6;
   };
   await rate();
-  const alone = Math.max(await rate(), await rate());
+  const before = Math.max(await rate(), await rate());
 
   // What is counted: products that a block cannot do without. Second moments by their triangle where only that is computed.
   const all = windows * length;
@@ -122,6 +124,7 @@ try {
     await engine.feedForward(await model.embed(t, n), block);
   }
   const seconds = (performance.now() - start) / 1000;
+  const alone = Math.max(before, await rate(), await rate());
   const achieved = meters.operations / meters.milliseconds / 1e6;
   const peak = residentMemory()?.peak ?? NaN;
   const paper = 128 * 4096;
@@ -159,8 +162,8 @@ try {
     } h, solver ${(32 * solver / 60).toFixed(0)} min of it`,
   );
   const missed = [
-    achieved < RATE_BAR * alone && "rate",
-    solver > (solverBar[profile] ?? Infinity) && "solver",
+    !memoryOnly && achieved < RATE_BAR * alone && "rate",
+    !memoryOnly && solver > (solverBar[profile] ?? Infinity) && "solver",
     !(peak <= MEMORY_BAR) && "memory",
   ].filter(Boolean);
   console.log(
