@@ -41,7 +41,6 @@ export class HeldWeights implements Weights {
     return Promise.resolve(this.arrays.finalNorm);
   }
 
-  // deno-lint-ignore require-await -- an async generator is what gives an async iterable
   async *rows(part: "embed" | "head"): AsyncIterable<Float32Array> {
     yield this.arrays[part];
   }

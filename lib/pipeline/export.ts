@@ -5,7 +5,7 @@ import { exportOnnx, type OnnxExport, type OnnxOptions } from "../model/export_o
 import { type FloatType, tensorBytes } from "../model/export_weights.ts";
 import type { HubOptions } from "../model/hub.ts";
 import { savedTypes } from "../model/save.ts";
-import { writeFile, writeShards, writeText } from "../model/shard_writer.ts";
+import { writeShards, writeText } from "../model/shard_writer.ts";
 import { graphCard, weightsCard } from "./export_card.ts";
 
 /** `hf`: full-precision weights under their original names, as transformers reads them. `onnx`: one graph, for onnxruntime and onnxruntime-web. */
