@@ -84,7 +84,7 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
 }
 
 /** The experts of a token by falling router logit, each with its softmax weight over all experts. */
-function chosenExperts({ experts }: Architecture, logits: Float64Array): [number, number][] {
+export function chosenExperts({ experts }: Architecture, logits: Float64Array): [number, number][] {
   const p = logSoftmax(logits).map(Math.exp);
   const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i] || i - j).slice(0, experts!.active);
   const total = experts!.renormalise ? order.reduce((s, e) => s + p[e], 0) : 1;
