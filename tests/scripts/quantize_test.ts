@@ -1,0 +1,126 @@
+/** `deno task quantize` on the testbed model, as a person runs it. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { checkRoom, type Plan } from "../../lib/pipeline/plan.ts";
+import { inFolder } from "../model/tiny.ts";
+import { contents } from "../pipeline/checkpoints.ts";
+
+const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys", "--allow-write"];
+const small = [
+  "--calibration",
+  "data/nanoworld/calibration.jsonl",
+  "--windows",
+  "8",
+  "--length",
+  "48",
+  "--device",
+  "cpu",
+];
+
+function command(...args: string[]): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-check", ...permissions, "scripts/quantize.ts", ...args],
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+async function run(...args: string[]) {
+  const { code, stdout, stderr } = await command(...args).output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("quantize: the plan is shown first, and its sizes are those that come out", async () => {
+  await inFolder(async (folder) => {
+    const options = [
+      "data/nano-llada",
+      "--out",
+      `${folder}/packed`,
+      ...small,
+      "--embed-bits",
+      "8",
+      "--row-scale-bits",
+      "8",
+    ];
+    const planned = await run(...options, "--plan");
+    assertEquals(planned.code, 0, planned.err);
+    for (const word of ["bits per weight", "memory", "disk", "per block", "in all"]) {
+      assertStringIncludes(planned.err, word);
+    }
+    assertEquals(await contents(folder), {});
+    const made = await run(...options);
+    assertEquals(made.code, 0, made.err);
+    const [plan, summary] = [JSON.parse(planned.out), JSON.parse(made.out)];
+    assertEquals(plan.linears, summary.linears);
+    assert(
+      Math.abs(plan.bitsPerWeight - summary.bitsPerWeight) < 1e-2,
+      `${plan.bitsPerWeight} ${summary.bitsPerWeight}`,
+    );
+    assert(Math.abs(plan.outputBytes / summary.bytes - 1) < 1e-2, `${plan.outputBytes} ${summary.bytes}`);
+    assertMatch(made.err, /daq-plus-2b-g32-rows8\+embed:rtn-8b-g32/);
+    const again = await run(...options);
+    assertEquals([again.code, again.err.includes("it holds a checkpoint")], [1, true]);
+  });
+});
+
+Deno.test("quantize: Ctrl-C finishes the linear at work, and the same command goes on to the same bytes", async () => {
+  await inFolder(async (folder) => {
+    const options = (out: string) => ["data/nano-llada", "--out", `${folder}/${out}`, ...small];
+    assertEquals((await run(...options("whole"))).code, 0);
+    const process = command(...options("stopped")).spawn();
+    const linears = `${folder}/stopped/.quantizing/linears`;
+    const count = async () => (await Array.fromAsync(Deno.readDir(linears)).catch(() => [])).length;
+    while (await count() < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    process.kill("SIGINT");
+    const { code, stderr } = await process.output();
+    const said = new TextDecoder().decode(stderr);
+    assertEquals(code, 1, said);
+    assertStringIncludes(said, "stopping at the next safe place");
+    assertStringIncludes(said, "interrupted");
+    const finished = await count();
+    assert(finished >= 2 && finished < 14, `${finished} linears`);
+    const resumed = await run(...options("stopped"));
+    assertEquals(resumed.code, 0, resumed.err);
+    assertEquals(await contents(`${folder}/stopped`), await contents(`${folder}/whole`));
+  });
+});
+
+Deno.test("quantize: wrong options are told in one line", async () => {
+  await inFolder(async (folder) => {
+    for (
+      const [args, what] of [
+        [["--method", "foo"], "Unknown method foo"],
+        [["--embed-bits", "3"], "--embed-bits is 3"],
+        [["--row-scale-bits", "4"], "--row-scale-bits is 4"],
+        [["--preset", "huge"], "--preset is huge"],
+        [["--calibration", `${folder}/none.txt`], "there is no such file"],
+      ] as const
+    ) {
+      const { code, err } = await run("data/nano-llada", "--out", `${folder}/packed`, "--device", "cpu", ...args);
+      assertEquals(code, 1);
+      assertStringIncludes(err, what);
+      assert(!err.includes("    at "), err);
+    }
+    const { code, err } = await run("data/nano-llada", "--out", `${folder}/packed`, "--bitz", "2");
+    assertEquals([code, err.includes("Unknown option --bitz")], [2, true]);
+  });
+});
+
+Deno.test("a plan that does not fit is refused with both numbers", () => {
+  const plan = { memoryBytes: 9e9, diskBytes: 7e9 } as Plan;
+  checkRoom(plan, { memoryBytes: 9e9, diskBytes: 7e9 }, "x");
+  for (
+    const [room, what] of [[{ memoryBytes: 8e9, diskBytes: 9e9 }, "9.00 GB of memory, 8.00 GB"], [
+      { memoryBytes: 10e9, diskBytes: 6e9 },
+      "7.00 GB of disk, 6.00 GB",
+    ]] as const
+  ) {
+    let message = "";
+    try {
+      checkRoom(plan, room, "x");
+    } catch (error) {
+      message = (error as RangeError).message;
+    }
+    assertStringIncludes(message, what);
+  }
+});
