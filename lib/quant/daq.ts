@@ -12,11 +12,12 @@ import { encodeBinary } from "./binary.ts";
 import { fitBlock, marginals } from "./daq_fit.ts";
 import { type DaqOptions, type DaqSettings, nameOf, profiles, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";
-import { type PlacedBlock, refine } from "./daq_refine.ts";
+import { planeSteps } from "./daq_refine.ts";
 import { dampened, sharedFactor } from "./factor.ts";
 import { aliveInputs, readHessian, readWeight } from "./linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
 import { obs } from "./obs.ts";
+import { type PlacedBlock, refine } from "./refine.ts";
 
 export type { DaqOptions, DaqProfile, DaqSettings } from "./daq_options.ts";
 
@@ -98,7 +99,7 @@ async function quantizeLinear(
     const { refineRounds: rounds, refineSweeps: sweeps } = settings;
     if (H && rounds > 0) {
       const options = { rounds, sweeps, before, kernels, signal, scratch };
-      return { placed, loss: await refine(W, dampened(H, damping), placed, options) };
+      return { placed, loss: await refine(W, dampened(H, damping), placed, planeSteps, options) };
     }
     return { placed, loss: before };
   };

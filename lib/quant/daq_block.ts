@@ -10,7 +10,7 @@ import { defineRows } from "../tensor/row_loop.ts";
  */
 export const CHUNK = 64;
 
-/** The planes of a block; flat plain data, so that a row loop can take it as it is. */
+/** The planes of a block, or its uniform levels (`levels_block.ts`); flat plain data, so that a row loop can take it as it is. */
 export type Block = {
   readonly rows: number;
   readonly width: number;
@@ -34,8 +34,11 @@ export function chunks(rows: number): number {
   return Math.ceil(rows / CHUNK);
 }
 
-/** A block over a copy of `x` `[rows, width]`, with no planes fitted yet. Shared memory, so that many row loops cost no copies. */
-export function newBlock(x: Float32Array, rows: number, width: number, order: number): Block {
+/**
+ * A block over a copy of `x` `[rows, width]`, with nothing fitted yet, and room for `scales` row and column scales, by default those of its planes.
+ * Shared memory, so that many row loops cost no copies.
+ */
+export function newBlock(x: Float32Array, rows: number, width: number, order: number, scales = order): Block {
   const own = new Float32Array(new SharedArrayBuffer(4 * rows * width));
   own.set(x);
   return {
@@ -44,8 +47,8 @@ export function newBlock(x: Float32Array, rows: number, width: number, order: nu
     order,
     x: own,
     codes: new Uint8Array(new SharedArrayBuffer(rows * width)),
-    rowScale: new Float64Array(new SharedArrayBuffer(8 * order * rows)),
-    colScale: new Float64Array(new SharedArrayBuffer(8 * order * width)),
+    rowScale: new Float64Array(new SharedArrayBuffer(8 * scales * rows)),
+    colScale: new Float64Array(new SharedArrayBuffer(8 * scales * width)),
   };
 }
 
@@ -151,7 +154,7 @@ const decodeLoop = defineRows({
  * in [1, 2): fp16 then has room on both sides.
  */
 export function balanceScales(block: Block): void {
-  for (let k = 0; k < block.order; k++) {
+  for (let k = 0; k * block.rows < block.rowScale.length; k++) {
     const r = block.rowScale.subarray(k * block.rows, (k + 1) * block.rows);
     const c = block.colScale.subarray(k * block.width, (k + 1) * block.width);
     let top = 0;

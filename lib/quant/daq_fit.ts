@@ -6,7 +6,7 @@ import { newScratch } from "../tensor/scratch.ts";
 import { balanceScales, type Block, decode, newBlock, roundScales } from "./daq_block.ts";
 import type { DaqSettings, Dor } from "./daq_options.ts";
 import { refitColumns, refitRows } from "./daq_refit.ts";
-import { fitPlanes } from "./daq_rsr.ts";
+import { fitPlanes, type FitWeights } from "./daq_rsr.ts";
 import { refreshSigns } from "./daq_signs.ts";
 import { sequentialSigns } from "./daq_sequential.ts";
 
@@ -29,14 +29,8 @@ export async function fitBlock(
 ): Promise<{ block: Block; Q: Matrix }> {
   const { rows, cols: width } = X;
   const block = newBlock(X.data, rows, width, order);
-  const conditional = Float64Array.from({ length: width }, (_, j) => U.data[j * width + j] ** 2);
-  const weights = {
-    columnWeight: settings.columnWeights ? columnWeights(conditional) : new Float64Array(width).fill(1),
-    salient: settings.dor ? salientMask(X, spread ?? conditional, settings.dor) : new Uint8Array(0),
-    salientWeight: settings.dor ? settings.dor.weight : 1,
-  };
   const rsr = { sweeps: 0, tolerance: 0, ...settings.rsr, signs: settings.signs };
-  await fitPlanes(block, weights, rsr, kernels);
+  await fitPlanes(block, fitWeights(X, U, settings, spread), rsr, kernels);
 
   const sequential = settings.inside === "sequential";
   const signs = () =>
@@ -59,8 +53,24 @@ export async function fitBlock(
   return { block, Q: await decode(block, kernels, scratch.float32("decoded", rows, width)) };
 }
 
+/** Lambda² of Eq. 6 for a block, as `settings` ask for it. */
+export function fitWeights(
+  X: Matrix,
+  U: Matrix64,
+  { columnWeights, dor }: DaqSettings,
+  spread: Float64Array | undefined,
+): FitWeights {
+  const width = X.cols;
+  const conditional = Float64Array.from({ length: width }, (_, j) => U.data[j * width + j] ** 2);
+  return {
+    columnWeight: columnWeights ? columnCosts(conditional) : new Float64Array(width).fill(1),
+    salient: dor ? salientMask(X, spread ?? conditional, dor) : new Uint8Array(0),
+    salientWeight: dor ? dor.weight : 1,
+  };
+}
+
 /** omega_j = 1 / U_jj², normalised to mean 1: what an error of column j costs once later columns made up for it. */
-function columnWeights(conditional: Float64Array): Float64Array {
+function columnCosts(conditional: Float64Array): Float64Array {
   const inverse = conditional.map((v) => 1 / v);
   const mean = inverse.reduce((a, b) => a + b, 0) / inverse.length;
   return inverse.map((v) => v / mean);
@@ -92,7 +102,7 @@ export function salientMask(X: Matrix, spread: Float64Array, { sigma }: Dor): Ui
 }
 
 /** G = U⁻¹ U⁻ᵀ, the second moment of the block's inputs given those of all later blocks. */
-function conditionalMoment(U: Matrix64): Matrix64 {
+export function conditionalMoment(U: Matrix64): Matrix64 {
   const n = U.rows;
   const lower = matrix64(n, n);
   for (let j = 0; j < n; j++) {

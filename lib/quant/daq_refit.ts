@@ -1,10 +1,10 @@
 /** Scales for fixed signs that minimise the error of a block in a quadratic form: (T - Q) G (T - Q)ᵀ summed over rows. */
 import type { Kernels } from "../tensor/kernels.ts";
 import { cholesky } from "../tensor/linalg.ts";
-import { matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
 import { newScratch } from "../tensor/scratch.ts";
-import { balanceScales, type Block, CHUNK, chunks, IN_PLACE, roundScales } from "./daq_block.ts";
+import { type Block, CHUNK, chunks, IN_PLACE } from "./daq_block.ts";
 
 /** The quadratic form and what is to be matched under it. */
 export interface RefitTarget {
@@ -36,21 +36,6 @@ export async function refitRows(
   await kernels.rows(solveRows, chunks(rows), args, IN_PLACE);
 }
 
-/** Row and column scales once each, ending on scales that fp16 holds: the rows are fitted last, to column scales that are rounded already. */
-export async function refitStored(
-  block: Block,
-  target: RefitTarget,
-  kernels: Kernels,
-  scratch = newScratch(),
-): Promise<void> {
-  await refitRows(block, target, kernels, scratch);
-  await refitColumns(block, target, kernels, scratch);
-  balanceScales(block);
-  roundScales(block.colScale);
-  await refitRows(block, target, kernels, scratch);
-  roundScales(block.rowScale);
-}
-
 /** Column scales: one system of size K · width with the matrix (R_kᵀ R_l) o G, R_k = a_r^k o B_k (o: elementwise). Also solved for the change. */
 export async function refitColumns(
   block: Block,
@@ -58,12 +43,29 @@ export async function refitColumns(
   kernels: Kernels,
   scratch = newScratch(),
 ): Promise<void> {
-  const { rows, width, order, colScale } = block;
+  const { rows, width, order } = block;
   const size = order * width;
   const planes = scratch.float32("planes", rows, size);
   const sums = new Float64Array(chunks(rows) * size);
   await kernels.rows(columnPlanes, chunks(rows), { ...block, planes: planes.data, TG, sums }, IN_PLACE);
-  const gram = (await kernels.gemm(planes, planes, { transA: true })).data;
+  await stepColumns(block, G, planes, sums, kernels);
+}
+
+/**
+ * Moves the column scales, `size` of them, by the solution x of ((RᵀR) o G) x = b: the step to the least error for all else as it stands.
+ *
+ * @param shapes R `[rows, size]`, what the column scales are multiplied with
+ * @param sums the sums over rows of R o TG, `[chunks, size]`
+ */
+export async function stepColumns(
+  { rows, width, colScale }: Block,
+  G: Matrix64,
+  shapes: Matrix,
+  sums: Float64Array,
+  kernels: Kernels,
+): Promise<void> {
+  const size = colScale.length;
+  const gram = (await kernels.gemm(shapes, shapes, { transA: true })).data;
 
   const A = matrix64(size, size);
   const b = new Float64Array(size);

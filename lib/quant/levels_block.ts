@@ -2,37 +2,14 @@
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, IN_PLACE } from "./daq_block.ts";
+import { type Block, CHUNK, chunks, IN_PLACE, newBlock } from "./daq_block.ts";
 
-/** A block on levels; flat plain data, so that a row loop can take it as it is. */
-export type LevelBlock = {
-  readonly rows: number;
-  readonly width: number;
-  /** K, bits of a code, 1 to 3. */
-  readonly order: number;
-  /** The weights to approximate, `[rows, width]`. */
-  readonly x: Float32Array;
-  /** q, `[rows, width]`. */
-  readonly codes: Uint8Array;
-  /** a `[rows]`. */
-  readonly rowScale: Float64Array;
-  /** c `[width]`. */
-  readonly colScale: Float64Array;
-};
+/** A block on levels: its codes are q, and one row scale a `[rows]` and one column scale c `[width]` stand for all K = 1 to 3 bits of a code. */
+export type LevelBlock = Block;
 
-/** A block over a copy of `x` `[rows, width]`, with nothing fitted yet. Shared memory, so that many row loops cost no copies. */
+/** A block over a copy of `x` `[rows, width]`, with nothing fitted yet. */
 export function newLevelBlock(x: Float32Array, rows: number, width: number, order: number): LevelBlock {
-  const own = new Float32Array(new SharedArrayBuffer(4 * rows * width));
-  own.set(x);
-  return {
-    rows,
-    width,
-    order,
-    x: own,
-    codes: new Uint8Array(new SharedArrayBuffer(rows * width)),
-    rowScale: new Float64Array(new SharedArrayBuffer(8 * rows)),
-    colScale: new Float64Array(new SharedArrayBuffer(8 * width)),
-  };
+  return newBlock(x, rows, width, order, 1);
 }
 
 /**
@@ -59,11 +36,13 @@ export function inverse(scale: number): number {
   return Math.abs(scale) > 1e-30 ? 1 / scale : 0;
 }
 
-/** Q `[rows, width]`, the weights that the codes stand for. */
-export async function decodeBlock(block: LevelBlock, kernels: Kernels): Promise<Matrix> {
-  const { rows, width } = block;
-  const Q = matrix(rows, width);
-  await kernels.rows(decodeLoop, chunks(rows), { ...block, out: Q.data }, IN_PLACE);
+/** Q `[rows, width]`, the weights that the codes stand for, written to `Q` where it is given. */
+export async function decodeBlock(
+  block: LevelBlock,
+  kernels: Kernels,
+  Q = matrix(block.rows, block.width),
+): Promise<Matrix> {
+  await kernels.rows(decodeLoop, chunks(block.rows), { ...block, out: Q.data }, IN_PLACE);
   return Q;
 }
 

@@ -13,10 +13,11 @@ import { blockOrdersFor } from "./daq_orders.ts";
 import { dampened, sharedFactor } from "./factor.ts";
 import { encodeLevels } from "./levels.ts";
 import { fitLevelBlock } from "./levels_fit.ts";
-import { type PlacedLevels, refineLevels } from "./levels_refine.ts";
+import { levelSteps } from "./levels_refine.ts";
 import { aliveInputs, readHessian, readWeight } from "./linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
 import { obs } from "./obs.ts";
+import { type PlacedBlock, refine } from "./refine.ts";
 
 /** DAQ's options. Codes have no signs to choose plane by plane: the profile `paper` and `signs` have no meaning here. */
 export interface LevelsOptions extends Omit<DaqOptions, "signs" | "profile"> {
@@ -94,7 +95,7 @@ async function quantizeLinear(
   const spread = settings.dor && settings.dor.scale === "marginal" ? marginals(U) : undefined;
 
   const solve = async (orders: readonly number[]) => {
-    const placed: PlacedLevels[] = [];
+    const placed: PlacedBlock[] = [];
     const { loss } = await obs(W, async ({ start, end, X, U, kernels }) => {
       const order = orders[placed.length];
       const { block, Q } = await fitLevelBlock(X, U, order, settings, spread?.subarray(start, end), kernels);
@@ -103,7 +104,10 @@ async function quantizeLinear(
     }, { U, blockSize: group, compensation: settings.compensation, kernels, signal });
     const { refineRounds: rounds, refineSweeps: sweeps } = settings;
     if (H && rounds > 0) {
-      return { placed, loss: await refineLevels(W, dampened(H, damping), placed, { rounds, sweeps, kernels, signal }) };
+      return {
+        placed,
+        loss: await refine(W, dampened(H, damping), placed, levelSteps, { rounds, sweeps, kernels, signal }),
+      };
     }
     // With exact compensation the squared errors of the blocks add up to the damped objective; else they are no loss of the whole.
     return { placed, loss: H && settings.compensation === "exact" ? 2 * loss : undefined };

@@ -1,15 +1,10 @@
 /** Scales for fixed codes that minimise the error of a block in a quadratic form, (T - Q) G (T - Q)ᵀ summed over rows. */
-import { roundToHalf } from "../tensor/half.ts";
 import type { Kernels } from "../tensor/kernels.ts";
-import { cholesky } from "../tensor/linalg.ts";
-import { matrix, matrix64 } from "../tensor/matrix.ts";
+import { matrix } from "../tensor/matrix.ts";
 import { defineRows } from "../tensor/row_loop.ts";
 import { CHUNK, chunks, IN_PLACE } from "./daq_block.ts";
-import type { RefitTarget } from "./daq_refit.ts";
+import { type RefitTarget, stepColumns } from "./daq_refit.ts";
 import type { LevelBlock } from "./levels_block.ts";
-
-// Relative, on the diagonals: columns that always move together make the system of the column scales singular.
-const RIDGE = 1e-6;
 
 /** Row scales: a_i = m T Gᵀ / (m G mᵀ) with m = c o z_i, z = 2q - (2^K - 1) (o: elementwise). */
 export async function refitRows(block: LevelBlock, { G, TG }: RefitTarget, kernels: Kernels): Promise<void> {
@@ -21,66 +16,13 @@ export async function refitRows(block: LevelBlock, { G, TG }: RefitTarget, kerne
   await kernels.rows(solveRows, chunks(rows), { ...block, shapes: shapes.data, images: images.data, TG }, IN_PLACE);
 }
 
-/**
- * Column scales: one system of size `width` with the matrix (RᵀR) o G, R = a o z. Solved for the change from the current scales, so that the ridge
- * damps the step and the loss cannot rise.
- */
+/** Column scales: one system of size `width` with the matrix (RᵀR) o G, R = a o z. */
 export async function refitColumns(block: LevelBlock, { G, TG }: RefitTarget, kernels: Kernels): Promise<void> {
-  const { rows, width, colScale } = block;
+  const { rows, width } = block;
   const shapes = matrix(rows, width);
   const sums = new Float64Array(chunks(rows) * width);
   await kernels.rows(columnShapes, chunks(rows), { ...block, shapes: shapes.data, TG, sums }, IN_PLACE);
-  const gram = (await kernels.gemm(shapes, shapes, { transA: true })).data;
-  const A = matrix64(width, width);
-  const b = new Float64Array(width);
-  let mean = 0;
-  for (let p = 0; p < width; p++) {
-    for (let chunk = 0; chunk < chunks(rows); chunk++) b[p] += sums[chunk * width + p];
-    for (let q = 0; q < width; q++) {
-      const a = gram[p * width + q] * G.data[p * width + q];
-      A.data[p * width + q] = a;
-      b[p] -= a * colScale[q];
-    }
-    mean += A.data[p * width + p] / width;
-  }
-  // A block of zeros makes no demand.
-  if (!(mean > 0)) return;
-  for (let p = 0; p < width; p++) A.data[p * width + p] += RIDGE * (A.data[p * width + p] + mean);
-  const L = cholesky(A).data;
-  for (let i = 0; i < width; i++) {
-    for (let j = 0; j < i; j++) b[i] -= L[i * width + j] * b[j];
-    b[i] /= L[i * width + i];
-  }
-  for (let i = width - 1; i >= 0; i--) {
-    b[i] /= L[i * width + i];
-    for (let j = 0; j < i; j++) b[j] -= L[i * width + j] * b[i];
-  }
-  for (let p = 0; p < width; p++) colScale[p] += b[p];
-}
-
-/** Row, column and row scales again, ending on scales that fp16 holds: the last ones are fitted to column scales that are rounded already. */
-export async function refitStored(block: LevelBlock, target: RefitTarget, kernels: Kernels): Promise<void> {
-  await refitRows(block, target, kernels);
-  await refitColumns(block, target, kernels);
-  balanceScales(block);
-  roundScales(block.colScale);
-  await refitRows(block, target, kernels);
-  roundScales(block.rowScale);
-}
-
-/** Moves a power of two from the column scales to the row scales, so that the largest column scale lies in [1, 2): fp16 then has room on both sides. */
-export function balanceScales({ rowScale, colScale }: LevelBlock): void {
-  let largest = 0;
-  for (const c of colScale) largest = Math.max(largest, Math.abs(c));
-  if (!(largest > 0)) return;
-  const shift = 2 ** Math.floor(Math.log2(largest));
-  for (let i = 0; i < rowScale.length; i++) rowScale[i] *= shift;
-  for (let j = 0; j < colScale.length; j++) colScale[j] /= shift;
-}
-
-/** Rounds scales to what is stored, fp16. */
-export function roundScales(scales: Float64Array): void {
-  for (let i = 0; i < scales.length; i++) scales[i] = roundToHalf(scales[i]);
+  await stepColumns(block, G, shapes, sums, kernels);
 }
 
 /** Writes m = c o z, `[rows, width]`. */

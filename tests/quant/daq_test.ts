@@ -3,11 +3,12 @@ import { abmp } from "../../lib/quant/abmp.ts";
 import { blockOrders } from "../../lib/quant/binary.ts";
 import { daq, type DaqOptions } from "../../lib/quant/daq.ts";
 import { decode, newBlock } from "../../lib/quant/daq_block.ts";
-import { refine } from "../../lib/quant/daq_refine.ts";
+import { planeSteps } from "../../lib/quant/daq_refine.ts";
 import { refitColumns, refitRows } from "../../lib/quant/daq_refit.ts";
 import { fitPlanes } from "../../lib/quant/daq_rsr.ts";
 import { sequentialSigns } from "../../lib/quant/daq_sequential.ts";
 import { blockError } from "../../lib/quant/obs.ts";
+import { refine } from "../../lib/quant/refine.ts";
 import { dequantize, storedBits } from "../../lib/quant/stored.ts";
 import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../lib/tensor/linalg.ts";
@@ -124,7 +125,7 @@ Deno.test("refinement never raises tr((W - Q) H (W - Q)ᵀ), and the loss it rep
   }
   const losses: number[] = [];
   const onLoss = (loss: number) => losses.push(loss);
-  const loss = await refine(W, H, placed, { rounds: 2, sweeps: 2, kernels, onLoss });
+  const loss = await refine(W, H, placed, planeSteps, { rounds: 2, sweeps: 2, kernels, onLoss });
   losses.forEach((value, n) => assert(n === 0 || value <= losses[n - 1] * (1 + 1e-6), `${losses}`));
   const Q = matrix(ROWS, COLS);
   for (const { start, block } of placed) {

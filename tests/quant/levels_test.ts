@@ -1,10 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { blockOrders, encodeBinary } from "../../lib/quant/binary.ts";
-import { newBlock } from "../../lib/quant/daq_block.ts";
+import { newBlock, roundScales } from "../../lib/quant/daq_block.ts";
 import { decodeLevels, encodeLevels } from "../../lib/quant/levels.ts";
 import { decodeBlock, type LevelBlock, nearestLevel, newLevelBlock } from "../../lib/quant/levels_block.ts";
-import { roundScales } from "../../lib/quant/levels_refit.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { dequantize } from "../../lib/quant/stored.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
