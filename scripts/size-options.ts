@@ -36,7 +36,7 @@ const options = readOptions("deno task size-options [options]", {
 const group = 32;
 const planes = daq({ bits: 2, group });
 const outside = (bits: number) => rtn({ bits, group });
-const base: StoredAs = { form: "binary", rowScaleBits: 16, embedBits: 16, headBits: 16 };
+const base: StoredAs = { form: "binary", group: 128, rowScaleBits: 16, embedBits: 16, headBits: 16 };
 
 const arms: readonly { readonly label: string; readonly method: Method; readonly stored: StoredAs }[] = [
   { label: "two planes", method: planes, stored: base },
@@ -46,6 +46,11 @@ const arms: readonly { readonly label: string; readonly method: Method; readonly
     label: "levels, row scales in 8 bits",
     method: scaled8(levels({ bits: 2, group })),
     stored: { ...base, form: "levels", rowScaleBits: 8 },
+  },
+  {
+    label: "levels in groups of half the width, row scales in 8 bits",
+    method: scaled8(levels({ bits: 2, group: group / 2 })),
+    stored: { ...base, form: "levels", group: 64, rowScaleBits: 8 },
   },
   { label: "embedding in 8 bits", method: except(planes, { embed: outside(8) }), stored: { ...base, embedBits: 8 } },
   { label: "embedding in 4 bits", method: except(planes, { embed: outside(4) }), stored: { ...base, embedBits: 4 } },
@@ -79,7 +84,7 @@ await main(async () => {
       const [row] = await evaluate(quantized, [tasks.elbo], { seed, limit, signal, onItems });
       if (label === arms[0].label) before = windows;
       const { mean, standardError } = pairedDifference(before, windows);
-      const size = llada8bBytes({ ...stored, group: 128 });
+      const size = llada8bBytes(stored);
       rows.push({ ...row, label, difference: mean, differenceError: standardError, ...size });
       progress.update(++done, `${label}, seed ${seed}`);
     }

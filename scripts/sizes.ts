@@ -19,17 +19,18 @@ const llada8b = lladaShapes({ layers: 32, width: 4096, hidden: 12288, vocabSize:
 /** How the matrices of a model are stored. */
 export interface StoredAs {
   readonly form: "binary" | "levels";
+  readonly group: number;
   readonly rowScaleBits: 8 | 16;
   readonly embedBits: number;
   readonly headBits: number;
 }
 
 /** Bytes of all tensors of LLaDA-8B with two planes, or levels of 2 bits, per linear; and the bits per weight of its linears. */
-export function llada8bBytes({ form, rowScaleBits, embedBits, headBits, group }: StoredAs & { group: number }) {
+export function llada8bBytes({ form, rowScaleBits, embedBits, headBits, group }: StoredAs) {
   const bytesOf = form === "binary" ? binaryBytes : levelsBytes;
   const vocabulary = { rows: 126464, cols: 4096 };
   const outside = (bits: number) =>
-    bits === 16 ? 2 * vocabulary.rows * vocabulary.cols : uniformBytes({ ...vocabulary, bits, group });
+    bits === 16 ? 2 * vocabulary.rows * vocabulary.cols : uniformBytes({ ...vocabulary, bits, group: 128 });
   const linears = llada8b.linears.reduce((sum, shape) => sum + bytesOf({ ...shape, order: 2, group, rowScaleBits }), 0);
   const weights = llada8b.linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
   const norms = 2 * (llada8b.otherWeights - 2 * vocabulary.rows * vocabulary.cols);
