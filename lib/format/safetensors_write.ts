@@ -1,4 +1,5 @@
 /** Writing safetensors files: equal tensors give equal bytes. */
+import { concat } from "../tensor/concat.ts";
 import { type Dtype, dtypeBytes } from "./safetensors_header.ts";
 
 /** A tensor to write: little-endian `bytes` of `dtype` and `shape`. */
@@ -53,13 +54,7 @@ export function encodeSafetensors(
 
 /** The chunks as one array, for small files and tests. */
 export function joinChunks(chunks: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    out.set(chunk, at);
-    at += chunk.length;
-  }
-  return out;
+  return concat(chunks, Uint8Array);
 }
 
 function checkTensor(name: string, { dtype, shape, bytes }: TensorBytes): void {

@@ -2,6 +2,7 @@
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { Hidden } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
+import { concat } from "../tensor/concat.ts";
 
 /** What a part is besides its states. */
 export interface Part {
@@ -63,14 +64,4 @@ export async function heldStates(model: Model, slices: Slices): Promise<HiddenSt
       for (const [i, x] of states.entries()) states[i] = await step(x);
     },
   };
-}
-
-function concat<T extends Int32Array | Float32Array>(arrays: readonly T[], type: new (length: number) => T): T {
-  const out = new type(arrays.reduce((sum, a) => sum + a.length, 0));
-  let at = 0;
-  for (const a of arrays) {
-    out.set(a, at);
-    at += a.length;
-  }
-  return out;
 }

@@ -1,43 +1,11 @@
 /** The stored form `binary`: per column block of `group` inputs, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
-import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
+import { packedBytes, unpackBits } from "../format/bits.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import {
-  blockOrders,
-  bytesOf,
-  bytesTensor,
-  concatBytes,
-  groupOf,
-  halvesOf,
-  halvesTensor,
-  storeOrders,
-} from "./block_form.ts";
-import type { Block } from "./daq_block.ts";
-import type { Decoder, StoredTensor } from "./method.ts";
+import { blockOrders, bytesOf, groupOf, halvesOf } from "./block_form.ts";
+import type { Decoder } from "./method.ts";
 import { rowScalesOf } from "./row_scales.ts";
 
 export { blockOrders } from "./block_form.ts";
-
-/** The tensors of the stored form, from its blocks in column order (all but the last of one width); scales must be numbers that fp16 holds. */
-export function encodeBinary(blocks: readonly Block[]): Record<string, StoredTensor> {
-  const { rows } = blocks[0];
-  const planes = blocks.reduce((sum, b) => sum + b.order, 0);
-  const columns = blocks.reduce((sum, b) => sum + b.order * b.width, 0);
-  const codes = blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order));
-  const rowScale = new Float64Array(planes * rows), colScale = new Float64Array(columns);
-  let row = 0, column = 0;
-  for (const b of blocks) {
-    rowScale.set(b.rowScale, row);
-    colScale.set(b.colScale, column);
-    row += b.rowScale.length;
-    column += b.colScale.length;
-  }
-  return {
-    codes: bytesTensor(concatBytes(codes)),
-    row_scale: halvesTensor(rowScale, [planes, rows]),
-    col_scale: halvesTensor(colScale, [columns]),
-    orders: storeOrders(blocks.map((b) => b.order)),
-  };
-}
 
 /**
  * Decodes the stored form `binary`.

@@ -1,6 +1,8 @@
-/** What the block-wise stored forms share: reading their tensors, with errors that name the linear and the tensor, and the numbers of bits of their blocks. */
+/** What the block-wise stored forms share: writing their tensors, and reading them with errors that name the linear and the tensor. */
 import { packBits, unpackBits } from "../format/bits.ts";
+import { concat } from "../tensor/concat.ts";
 import { halfToFloat } from "../tensor/half.ts";
+import type { Block } from "./daq_block.ts";
 import type { QuantizedLinear, StoredTensor } from "./method.ts";
 
 /** Columns per block. Throws `RangeError` when the configuration has no positive integer there. */
@@ -50,13 +52,19 @@ export function halvesTensor(values: Float32Array | Float64Array, shape: readonl
   return { dtype: "F16", shape, bytes: new Uint8Array(Float16Array.from(values).buffer) };
 }
 
-/** Arrays one after another. */
-export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+/**
+ * The tensors of a stored form, from its blocks in column order (all but the last of one width): `codes`, `row_scale`, `col_scale` and `orders`. Scales
+ * must be numbers that fp16 holds.
+ */
+export function encodeBlocks(blocks: readonly Block[]): Record<string, StoredTensor> {
+  const { rows } = blocks[0];
+  const codes = blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order));
+  const rowScale = concat(blocks.map((b) => b.rowScale), Float64Array);
+  const colScale = concat(blocks.map((b) => b.colScale), Float64Array);
+  return {
+    codes: bytesTensor(concat(codes, Uint8Array)),
+    row_scale: halvesTensor(rowScale, [rowScale.length / rows, rows]),
+    col_scale: halvesTensor(colScale, [colScale.length]),
+    orders: storeOrders(blocks.map((b) => b.order)),
+  };
 }

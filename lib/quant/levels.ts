@@ -7,40 +7,11 @@
  * which is Eq. 3 of Quant-dLLM with planes tied to each other: a^k = 2^k a^0 and one column scale for all. Kernels for uniform codes run it as it is,
  * with c folded into the inputs.
  */
-import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
+import { packedBytes, unpackBits } from "../format/bits.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import {
-  blockOrders,
-  bytesOf,
-  bytesTensor,
-  concatBytes,
-  groupOf,
-  halvesOf,
-  halvesTensor,
-  storeOrders,
-} from "./block_form.ts";
-import type { LevelBlock } from "./levels_block.ts";
-import type { Decoder, StoredTensor } from "./method.ts";
+import { blockOrders, bytesOf, groupOf, halvesOf } from "./block_form.ts";
+import type { Decoder } from "./method.ts";
 import { rowScalesOf } from "./row_scales.ts";
-
-/** The tensors of the stored form, from its blocks in column order (all but the last of one width); scales must be numbers that fp16 holds. */
-export function encodeLevels(blocks: readonly LevelBlock[]): Record<string, StoredTensor> {
-  const { rows } = blocks[0];
-  const cols = blocks.reduce((sum, b) => sum + b.width, 0);
-  const rowScale = new Float64Array(blocks.length * rows), colScale = new Float64Array(cols);
-  blocks.forEach((block, b) => rowScale.set(block.rowScale, b * rows));
-  let column = 0;
-  for (const { colScale: c, width } of blocks) {
-    colScale.set(c, column);
-    column += width;
-  }
-  return {
-    codes: bytesTensor(concatBytes(blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order)))),
-    row_scale: halvesTensor(rowScale, [blocks.length, rows]),
-    col_scale: halvesTensor(colScale, [cols]),
-    orders: storeOrders(blocks.map((b) => b.order)),
-  };
-}
 
 /**
  * Decodes the stored form `levels`.

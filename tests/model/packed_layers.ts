@@ -1,7 +1,8 @@
 /** Made-up stored linears of every form and shape, with random codes: what the packed nodes are tested and timed on. */
-import { bytesTensor, concatBytes, halvesTensor, storeOrders } from "../../lib/quant/block_form.ts";
+import { bytesTensor, halvesTensor, storeOrders } from "../../lib/quant/block_form.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { storeUniform } from "../../lib/quant/uniform.ts";
+import { concat } from "../../lib/tensor/concat.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 
 interface Shape {
@@ -33,7 +34,7 @@ export function randomBlocks(
     config: { group },
     tensors: {
       codes: bytesTensor(
-        concatBytes(K.map((k, b) => trimmed(bytes(Math.ceil(rows * widths[b] * k / 8)), rows * widths[b] * k))),
+        concat(K.map((k, b) => trimmed(bytes(Math.ceil(rows * widths[b] * k / 8)), rows * widths[b] * k)), Uint8Array),
       ),
       row_scale: halvesTensor(scales(sum(planes) * rows, scale), [sum(planes), rows]),
       col_scale: halvesTensor(scales(sum(planes.map((p, b) => p * widths[b]))), [

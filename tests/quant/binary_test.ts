@@ -1,24 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { blockOrders, decodeBinary, encodeBinary } from "../../lib/quant/binary.ts";
-import { decode, newBlock, roundScales } from "../../lib/quant/daq_block.ts";
+import { decodeBinary } from "../../lib/quant/binary.ts";
+import { blockOrders, encodeBlocks } from "../../lib/quant/block_form.ts";
+import { decode, newBlock } from "../../lib/quant/daq_block.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { dequantize, storedBits } from "../../lib/quant/stored.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
-import { rng } from "../../lib/tensor/rng.ts";
-
-function randomBlocks(rows: number, widths: number[], orders: number[], seed: number) {
-  const random = rng(seed);
-  return widths.map((width, b) => {
-    const block = newBlock(new Float32Array(rows * width), rows, width, orders[b]);
-    for (let p = 0; p < block.codes.length; p++) block.codes[p] = random.int(1 << orders[b]);
-    for (const scale of [block.rowScale, block.colScale]) {
-      for (let p = 0; p < scale.length; p++) scale[p] = random.normal();
-      roundScales(scale);
-    }
-    return block;
-  });
-}
+import { randomBlocks } from "./random_blocks.ts";
 
 Deno.test("what is stored decodes to what the blocks stand for, mixed orders and a short last block included", async () => {
   await fc.assert(
@@ -28,14 +16,14 @@ Deno.test("what is stored decodes to what the blocks stand for, mixed orders and
       fc.integer({ min: 1, max: 7 }),
       async (rows, orders, last) => {
         const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
-        const blocks = randomBlocks(rows, widths, orders, 1);
+        const blocks = randomBlocks(newBlock, rows, widths, orders, 1);
         const cols = widths.reduce((a, b) => a + b, 0);
         const q: QuantizedLinear = {
           name: "random",
           format: "binary",
           shape: [rows, cols],
           config: { group: 7 },
-          tensors: encodeBinary(blocks),
+          tensors: encodeBlocks(blocks),
           report: {},
         };
         assertEquals(blockOrders(q), orders);
@@ -58,20 +46,20 @@ Deno.test("what is stored decodes to what the blocks stand for, mixed orders and
 });
 
 Deno.test("bits are counted from the bytes: planes, fp16 scales and block orders", () => {
-  const blocks = randomBlocks(16, [32, 32], [2, 2], 2);
+  const blocks = randomBlocks(newBlock, 16, [32, 32], [2, 2], 2);
   const q: QuantizedLinear = {
     name: "two blocks",
     format: "binary",
     shape: [16, 64],
     config: { group: 32 },
-    tensors: encodeBinary(blocks),
+    tensors: encodeBlocks(blocks),
     report: {},
   };
   assertEquals(storedBits(q), 2 * 16 * 64 + 16 * (2 * 2 * 16) + 16 * (2 * 2 * 32) + 8);
 });
 
 Deno.test("a stored linear that does not fit its shape is refused", () => {
-  const tensors = encodeBinary(randomBlocks(4, [8], [2], 3));
+  const tensors = encodeBlocks(randomBlocks(newBlock, 4, [8], [2], 3));
   const q: QuantizedLinear = { name: "x", format: "binary", shape: [4, 8], config: { group: 8 }, tensors, report: {} };
   assertThrows(() => decodeBinary({ ...q, shape: [40, 8] }), RangeError, "scales end before block 0");
   assertThrows(() => decodeBinary({ ...q, config: {} }), RangeError, "group is undefined");

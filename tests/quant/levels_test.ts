@@ -1,26 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { blockOrders, encodeBinary } from "../../lib/quant/binary.ts";
-import { newBlock, roundScales } from "../../lib/quant/daq_block.ts";
-import { decodeLevels, encodeLevels } from "../../lib/quant/levels.ts";
-import { decodeBlock, type LevelBlock, nearestLevel, newLevelBlock } from "../../lib/quant/levels_block.ts";
+import { blockOrders, encodeBlocks } from "../../lib/quant/block_form.ts";
+import { decodeLevels } from "../../lib/quant/levels.ts";
+import { decodeBlock, nearestLevel, newLevelBlock } from "../../lib/quant/levels_block.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { dequantize } from "../../lib/quant/stored.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
-import { rng } from "../../lib/tensor/rng.ts";
-
-function randomBlocks(rows: number, widths: number[], orders: number[], seed: number): LevelBlock[] {
-  const random = rng(seed);
-  return widths.map((width, b) => {
-    const block = newLevelBlock(new Float32Array(rows * width), rows, width, orders[b]);
-    for (let p = 0; p < block.codes.length; p++) block.codes[p] = random.int(1 << orders[b]);
-    for (const scale of [block.rowScale, block.colScale]) {
-      for (let p = 0; p < scale.length; p++) scale[p] = random.normal();
-      roundScales(scale);
-    }
-    return block;
-  });
-}
+import { randomBlocks } from "./random_blocks.ts";
 
 const linear = (rows: number, cols: number, group: number, tensors: QuantizedLinear["tensors"]): QuantizedLinear => ({
   name: "random",
@@ -39,9 +25,9 @@ Deno.test("what is stored decodes to exactly what the blocks stand for, mixed or
       fc.integer({ min: 1, max: 7 }),
       async (rows, orders, last) => {
         const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
-        const blocks = randomBlocks(rows, widths, orders, 1);
+        const blocks = randomBlocks(newLevelBlock, rows, widths, orders, 1);
         const cols = widths.reduce((a, b) => a + b, 0);
-        const q = linear(rows, cols, 7, encodeLevels(blocks));
+        const q = linear(rows, cols, 7, encodeBlocks(blocks));
         assertEquals(blockOrders(q), orders);
         const W = dequantize(q);
         for (let b = 0; b < blocks.length; b++) {
@@ -62,20 +48,13 @@ Deno.test("two bits by hand: w = a c (2q - 3)", () => {
   block.codes.set([0, 1, 2, 3]);
   block.rowScale.set([0.5]);
   block.colScale.set([1, 2, 1, -4]);
-  const tensors = encodeLevels([block]);
+  const tensors = encodeBlocks([block]);
   assertEquals(tensors.codes.bytes, Uint8Array.of(0b11_10_01_00));
   assertEquals(Array.from(decodeLevels(linear(1, 4, 4, tensors)).data), [-1.5, -1, 0.5, -6]);
 });
 
-Deno.test("one bit is stored and decoded as one binary plane is", () => {
-  const [block] = randomBlocks(5, [8], [1], 2);
-  const planes = newBlock(block.x, 5, 8, 1);
-  planes.codes.set(block.codes);
-  planes.rowScale.set(block.rowScale);
-  planes.colScale.set(block.colScale);
-  const levels = encodeLevels([block]), binary = encodeBinary([planes]);
-  assertEquals(levels, binary);
-  const q = linear(5, 8, 8, levels);
+Deno.test("one bit decodes as one binary plane does", () => {
+  const q = linear(5, 8, 8, encodeBlocks(randomBlocks(newLevelBlock, 5, [8], [1], 2)));
   assertEquals(dequantize(q), dequantize({ ...q, format: "binary" }));
 });
 
@@ -93,7 +72,7 @@ Deno.test("the nearest level is nearest", () => {
 });
 
 Deno.test("a stored linear that does not fit its shape is refused", () => {
-  const tensors = encodeLevels(randomBlocks(4, [8, 8], [2, 3], 3));
+  const tensors = encodeBlocks(randomBlocks(newLevelBlock, 4, [8, 8], [2, 3], 3));
   const q = linear(4, 16, 8, tensors);
   assertThrows(
     () => decodeLevels({ ...q, shape: [40, 16] }),

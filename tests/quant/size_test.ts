@@ -1,9 +1,8 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { encodeBinary } from "../../lib/quant/binary.ts";
+import { encodeBlocks } from "../../lib/quant/block_form.ts";
 import { newBlock } from "../../lib/quant/daq_block.ts";
-import { encodeLevels } from "../../lib/quant/levels.ts";
 import { newLevelBlock } from "../../lib/quant/levels_block.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { withRowScaleBits } from "../../lib/quant/row_scales.ts";
@@ -29,12 +28,12 @@ Deno.test("the bytes foretold for block-wise forms are those that encoders write
           [{
             ...linear,
             format: "binary",
-            tensors: encodeBinary(widths.map((w) => newBlock(x(w), rows, w, order))),
+            tensors: encodeBlocks(widths.map((w) => newBlock(x(w), rows, w, order))),
           }, binaryBytes],
           [{
             ...linear,
             format: "levels",
-            tensors: encodeLevels(widths.map((w) => newLevelBlock(x(w), rows, w, order))),
+            tensors: encodeBlocks(widths.map((w) => newLevelBlock(x(w), rows, w, order))),
           }, levelsBytes],
         ];
         for (const [q, bytes] of forms) {
