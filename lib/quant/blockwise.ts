@@ -3,14 +3,13 @@
  * (Eq. 4). What blocks are made of, binary planes or uniform levels, is a `BlockKind`.
  */
 import { NumericalError } from "../tensor/errors.ts";
-import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
+import { referenceKernels } from "../tensor/kernels.ts";
 import type { UpperFactor } from "../tensor/linalg.ts";
 import { type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { newScratch, type Scratch } from "../tensor/scratch.ts";
+import { newScratch } from "../tensor/scratch.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
 import { encodeBlocks } from "./block_form.ts";
-import type { Block } from "./daq_block.ts";
-import { marginals } from "./daq_fit.ts";
+import { type fitBlock, marginals } from "./daq_fit.ts";
 import { type DaqOptions, type DaqSettings, profiles, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";
 import { dampened, sharedFactor } from "./factor.ts";
@@ -27,16 +26,8 @@ export interface BlockKind {
   readonly parts: string;
   readonly format: QuantizedLinear["format"];
   readonly mostBits: number;
-  /** Fits one block, as `fitBlock`. */
-  fit(
-    X: Matrix,
-    U: Matrix64,
-    order: number,
-    settings: DaqSettings,
-    spread: Float64Array | undefined,
-    kernels: Kernels,
-    scratch: Scratch,
-  ): Promise<{ block: Block; Q: Matrix }>;
+  /** Fits one block. */
+  readonly fit: typeof fitBlock;
   readonly steps: BlockSteps;
   /** Whether refinement starts from the loss that the blocks add up to, or measures it; the two differ in the last digits. */
   readonly addsLosses: boolean;

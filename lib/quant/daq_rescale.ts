@@ -18,7 +18,7 @@ export type PlaneArgs = Block & FitWeights & {
   readonly active: number;
   /** Which signs to update before the scales: "none", "joint" or "plane". */
   readonly signs: string;
-  /** Per chunk: numerators `[width]`, denominators `[width]`, loss. */
+  /** Per chunk, what `keepSums` keeps. */
   readonly partial: Float64Array;
 };
 
@@ -68,10 +68,7 @@ export const rescaleLoop = defineRows({
           loss += w * signed * signed;
         }
       }
-      const base = chunk * (2 * width + 1);
-      partial.set(above, base);
-      partial.set(below, base + width);
-      partial[base + 2 * width] = loss;
+      keepSums(partial, chunk, above, below, loss);
     }
   },
 });
@@ -150,30 +147,47 @@ function rescaleTwo(args: PlaneArgs, start: number, end: number): void {
         lossB += wB * signedB * signedB;
       }
     }
-    const base = chunk * (2 * width + 1);
-    partial.set(above, base);
-    partial.set(below, base + width);
-    partial[base + 2 * width] = lossA + lossB;
+    keepSums(partial, chunk, above, below, lossA + lossB);
   }
 }
 
 /** Eq. 9: a_c,j = sum_i omega B a_r R / (sum_i omega a_r² + eps); adds the loss before and after to `losses`. */
 export function rescaleColumns({ rows, width, colScale, plane, partial }: PlaneArgs, losses: number[]): void {
-  const stride = 2 * width + 1;
-  let before = 0;
-  for (let chunk = 0; chunk < chunks(rows); chunk++) before += partial[chunk * stride + 2 * width];
-  let after = before;
+  const { above, below, loss } = totalSums(partial, chunks(rows), width);
+  let before = loss, after = loss;
   for (let j = 0; j < width; j++) {
-    let above = 0, below = 0;
-    for (let chunk = 0; chunk < chunks(rows); chunk++) {
-      above += partial[chunk * stride + j];
-      below += partial[chunk * stride + width + j];
-    }
     const old = colScale[plane * width + j];
-    const scale = above / (below + EPSILON);
-    before += old * (old * below - 2 * above);
-    after += scale * (scale * below - 2 * above);
+    const scale = above[j] / (below[j] + EPSILON);
+    before += old * (old * below[j] - 2 * above[j]);
+    after += scale * (scale * below[j] - 2 * above[j]);
     colScale[plane * width + j] = scale;
   }
   losses.push(before, after);
+}
+
+/** Keeps the sums of a chunk for Eq. 9: numerators `[width]`, denominators `[width]`, and the loss with column scales 0. */
+export function keepSums(
+  partial: Float64Array,
+  chunk: number,
+  above: Float64Array,
+  below: Float64Array,
+  loss: number,
+): void {
+  const width = above.length, base = chunk * (2 * width + 1);
+  partial.set(above, base);
+  partial.set(below, base + width);
+  partial[base + 2 * width] = loss;
+}
+
+/** The sums of all chunks. */
+export function totalSums(
+  partial: Float64Array,
+  count: number,
+  width: number,
+): { above: Float64Array; below: Float64Array; loss: number } {
+  const sums = new Float64Array(2 * width + 1);
+  for (let chunk = 0; chunk < count; chunk++) {
+    for (let p = 0; p < sums.length; p++) sums[p] += partial[chunk * sums.length + p];
+  }
+  return { above: sums.subarray(0, width), below: sums.subarray(width, 2 * width), loss: sums[2 * width] };
 }

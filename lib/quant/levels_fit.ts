@@ -1,29 +1,14 @@
 /** The fit of one column block on uniform levels: scales and codes, in the order that the settings ask for. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { matrix } from "../tensor/matrix.ts";
 import { balanceScales, roundScales } from "./daq_block.ts";
-import { conditionalMoment, fitWeights } from "./daq_fit.ts";
-import type { DaqSettings } from "./daq_options.ts";
+import { conditionalMoment, type fitBlock, fitWeights } from "./daq_fit.ts";
 import { sequentialSigns } from "./daq_sequential.ts";
-import { asPlanes, decodeBlock, type LevelBlock, nearestCodes, newLevelBlock } from "./levels_block.ts";
+import { asPlanes, decodeBlock, nearestCodes, newLevelBlock } from "./levels_block.ts";
 import { refitColumns, refitRows } from "./levels_refit.ts";
 import { fitLevels } from "./levels_rsr.ts";
 
-/**
- * Fits a block with codes of `order` bits; its scales are what fp16 holds, and its codes are chosen for those.
- *
- * @param X the block's weights, compensated for all earlier blocks `[rows, width]`
- * @param U U_bb `[width, width]`
- * @param spread D² of each column `[width]` where it is not U_jj²
- */
-export async function fitLevelBlock(
-  X: Matrix,
-  U: Matrix64,
-  order: number,
-  settings: DaqSettings,
-  spread: Float64Array | undefined,
-  kernels: Kernels,
-): Promise<{ block: LevelBlock; Q: Matrix }> {
+/** As `fitBlock`, with codes of `order` bits: scales are what fp16 holds, and codes are chosen for those. */
+export const fitLevelBlock: typeof fitBlock = async (X, U, order, settings, spread, kernels) => {
   const { rows, cols: width } = X;
   const block = newLevelBlock(X.data, rows, width, order);
   await fitLevels(block, fitWeights(X, U, settings, spread), { sweeps: 0, tolerance: 0, ...settings.rsr }, kernels);
@@ -45,4 +30,4 @@ export async function fitLevelBlock(
   roundScales(block.rowScale);
   await codes();
   return { block, Q: await decodeBlock(block, kernels) };
-}
+};

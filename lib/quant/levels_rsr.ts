@@ -2,7 +2,7 @@
 import type { Kernels } from "../tensor/kernels.ts";
 import { defineRows } from "../tensor/row_loop.ts";
 import { CHUNK, chunks } from "./daq_block.ts";
-import type { FitWeights } from "./daq_rsr.ts";
+import { type FitWeights, keepSums, totalSums } from "./daq_rescale.ts";
 import { codeRow, inverse, type LevelBlock, nearestCodes } from "./levels_block.ts";
 
 // a of the best 2^K uniform levels of a Gaussian in units of its mean magnitude, K = 1, 2, 3 (Max 1960: half the steps .9957 and .5860, and 2/pi's root).
@@ -11,7 +11,7 @@ const START = [1, 0.6240, 0.3672];
 type ScaleArgs = LevelBlock & FitWeights & {
   /** Whether to set the codes before the scales. */
   readonly recode: boolean;
-  /** Per chunk: numerators `[width]`, denominators `[width]`, loss. */
+  /** Per chunk, what `keepSums` keeps. */
   readonly partial: Float64Array;
 };
 
@@ -91,29 +91,19 @@ const rescaleLoop = defineRows({
           loss += w * value * value;
         }
       }
-      const base = chunk * (2 * width + 1);
-      partial.set(above, base);
-      partial.set(below, base + width);
-      partial[base + 2 * width] = loss;
+      keepSums(partial, chunk, above, below, loss);
     }
   },
 });
 
 /** Eq. 9: c_j = sum_i omega a z x / sum_i omega a² z²; adds the loss before and after to `losses`. */
 function rescaleColumns({ rows, width, colScale, partial }: ScaleArgs, losses: number[]): void {
-  const stride = 2 * width + 1;
-  let squares = 0;
-  for (let chunk = 0; chunk < chunks(rows); chunk++) squares += partial[chunk * stride + 2 * width];
-  let before = squares, after = squares;
+  const { above, below, loss } = totalSums(partial, chunks(rows), width);
+  let before = loss, after = loss;
   for (let j = 0; j < width; j++) {
-    let above = 0, below = 0;
-    for (let chunk = 0; chunk < chunks(rows); chunk++) {
-      above += partial[chunk * stride + j];
-      below += partial[chunk * stride + width + j];
-    }
-    const old = colScale[j], scale = below > 0 ? above / below : 0;
-    before += old * (old * below - 2 * above);
-    after -= scale * above;
+    const old = colScale[j], scale = below[j] > 0 ? above[j] / below[j] : 0;
+    before += old * (old * below[j] - 2 * above[j]);
+    after -= scale * above[j];
     colScale[j] = scale;
   }
   losses.push(before, after);
