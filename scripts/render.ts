@@ -5,7 +5,8 @@
 import { parseArgs } from "@std/cli/parse-args";
 
 const names = ["chromium"];
-const flags = [
+/** A browser without a window that keeps to its page. */
+export const browserFlags = [
   "--headless",
   "--no-sandbox",
   "--disable-gpu",
@@ -14,7 +15,6 @@ const flags = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  "--hide-scrollbars",
 ];
 
 export interface RenderOptions {
@@ -60,7 +60,8 @@ export async function renderPng(from: string, to: string, options: RenderOptions
   try {
     const [source, target] = await Promise.all([Deno.realPath(from), absolute(to)]);
     const args = [
-      ...flags,
+      ...browserFlags,
+      "--hide-scrollbars",
       `--user-data-dir=${profile}`,
       `--window-size=${Math.ceil(width)},${Math.ceil(height)}`,
       `--force-device-scale-factor=${scale}`,

@@ -1,7 +1,7 @@
 /** A graph whose weights go to disk while it is built: a model of any size becomes one ONNX file and its data, with a block in memory at a time. */
 import proto from "onnx-proto";
 import type { DataFiles, Place } from "./export_data.ts";
-import { type ElementType, Graph, type TensorData, type Value } from "./graph.ts";
+import { type ElementType, Graph, type TensorData, typeOf, type Value } from "./graph.ts";
 
 const { onnx } = proto;
 
@@ -28,14 +28,7 @@ export class ExportGraph extends Graph {
 
   /** A tensor beside the graph; held until `flush`. */
   override weight(data: TensorData, shape: readonly number[]): Value {
-    const type = data instanceof Float32Array
-      ? "float32"
-      : data instanceof Float16Array
-      ? "float16"
-      : data instanceof Uint8Array
-      ? "uint8"
-      : "int64";
-    const value = this.#declare(type, shape);
+    const value = this.#declare(typeOf(data), shape);
     this.#waiting.push({ value, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
     return value;
   }

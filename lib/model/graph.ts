@@ -154,14 +154,7 @@ export class Graph {
   }
 
   #store(where: { value: Value; bytes: Uint8Array }[], data: TensorData, shape: readonly number[]): Value {
-    const type = data instanceof Float32Array
-      ? "float32"
-      : data instanceof Float16Array
-      ? "float16"
-      : data instanceof Uint8Array
-      ? "uint8"
-      : "int64";
-    const value: Value = { name: `#c${this.#count++}`, type, shape };
+    const value: Value = { name: `#c${this.#count++}`, type: typeOf(data), shape };
     where.push({ value, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
     return value;
   }
@@ -171,6 +164,13 @@ export class Graph {
     if (!value) this.#scalars.set(key, value = make());
     return value;
   }
+}
+
+/** The element type of a tensor's numbers. */
+export function typeOf(data: TensorData) {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof Float16Array) return "float16";
+  return data instanceof Uint8Array ? "uint8" : "int64";
 }
 
 function tensorInfo({ name, type, shape }: Value) {

@@ -1,5 +1,5 @@
 /** Runs ONNX models in plain onnxruntime-web in a headless Chromium: a page, the library and the models come from a server on this machine. */
-import { findBrowser } from "../../scripts/render.ts";
+import { browserFlags, findBrowser } from "../../scripts/render.ts";
 
 /** What the page is asked to run. */
 export interface Job {
@@ -18,17 +18,6 @@ export interface Answer {
   readonly open: number;
   readonly run: number;
 }
-
-const flags = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 const library = new URL("../../node_modules/onnxruntime-web/dist/", import.meta.url);
 
@@ -52,7 +41,7 @@ export async function runInBrowser(
   });
   const profile = await Deno.makeTempDir();
   const url = `http://127.0.0.1:${server.addr.port}/`;
-  const args = [...flags, `--user-data-dir=${profile}`, url];
+  const args = [...browserFlags, `--user-data-dir=${profile}`, url];
   // What Chromium leaves behind when it is ended goes with its profile.
   const env = { TMPDIR: profile };
   const process = new Deno.Command(browser, { args, env, stdin: "null", stdout: "null", stderr: "null" }).spawn();

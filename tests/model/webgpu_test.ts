@@ -2,32 +2,15 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { deno } from "../deno.ts";
 import { LOGITS_WEBGPU } from "../tolerances.ts";
-
-/** The software Vulkan that Debian's chromium brings. */
-const ICD = "/usr/lib/chromium/vk_swiftshader_icd.json";
-const loaders = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "lib"].map((folder) =>
-  `/usr/${folder}/libvulkan.so.1`
-);
-
-const exists = (path: string): boolean => {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-};
+import { onSoftwareVulkan } from "./software_vulkan.ts";
 
 Deno.test("the oracle's logits and the gradients of training on webgpu, with software Vulkan", async () => {
-  if (!exists(ICD) || !loaders.some(exists)) {
+  const answer = await onSoftwareVulkan(new URL("./webgpu_logits.ts", import.meta.url).href);
+  if (answer === undefined) {
     console.log("SKIPPED webgpu: install chromium and libvulkan1");
     return;
   }
-  const script = new URL("./webgpu_logits.ts", import.meta.url).href;
-  const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
-  const { code, stdout, stderr } = await deno(["run", "--no-check", ...permissions, script], { VK_ICD_FILENAMES: ICD });
-  assertEquals(code, 0, stderr);
-  const { device, error, gradientError } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  const { device, error, gradientError } = JSON.parse(answer);
   console.log(
     `llada-tiny on webgpu: logits within ${error.toExponential(1)} of the oracle, tolerance ${LOGITS_WEBGPU}`,
   );
