@@ -37,7 +37,12 @@ export async function openSource(location: string, options: HubOptions = {}): Pr
       `Cannot open ${location}: it names the revision ${named}, but the option says ${options.revision}; give one`,
     );
   }
-  const { dir, revision, offline } = await fetchSnapshot(id, { ...options, revision: named ?? options.revision });
+  const wanted = { ...options, revision: named ?? options.revision };
+  const { dir, revision, offline } = await fetchSnapshot(id, wanted).catch((error) => {
+    // Whoever mistyped a path should not have to guess why a Hub is spoken of.
+    if (error instanceof Error) error.message += `; nor is there a folder ${JSON.stringify(id)} here`;
+    throw error;
+  });
   return { ...await openFolder(dir, id), revision, ...(offline === undefined ? {} : { offline }) };
 }
 

@@ -37,6 +37,9 @@ Deno.test("command line: a required option and a wrong number are named", async 
 Deno.test("command line: a folder without a checkpoint is named, in one line without a stack", async () => {
   const { code, err } = await script("evaluate", "tests/no-such-folder");
   assertEquals(code, 1);
-  assertStringIncludes(err, "tests/no-such-folder/config.json");
+  assertStringIncludes(err, 'nor is there a folder "tests/no-such-folder" here');
   assert(!err.includes("    at "), err);
+  const path = await script("evaluate", "./tests/no-such-folder");
+  assertEquals(path.code, 1);
+  assertStringIncludes(path.err, 'Cannot open "./tests/no-such-folder": there is no such folder');
 });
