@@ -106,7 +106,7 @@ try {
       const seconds = (performance.now() - start) / 1000;
       solver += seconds;
       console.error(
-        `  ${input.name.padEnd(46)} ${seconds.toFixed(1)} s   resident ${gigabytes(residentMemory()?.now)}`,
+        `  ${input.name.padEnd(46)} ${seconds.toFixed(1)} s   resident ${gigabytes(residentMemory().now)}`,
       );
       return q;
     },
@@ -127,7 +127,7 @@ try {
   const seconds = (performance.now() - start) / 1000;
   const alone = Math.max(before, await rate(), await rate());
   const achieved = meters.operations / meters.milliseconds / 1e6;
-  const peak = residentMemory()?.peak ?? NaN;
+  const peak = residentMemory().peak;
   const paper = 128 * 4096;
   const calibrationSeconds = (meters.milliseconds / 1000) * paper / all;
   for (const [name, { milliseconds, operations }] of parts) {

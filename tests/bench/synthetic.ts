@@ -1,4 +1,5 @@
 /** Checkpoints of random weights at full size, under the published names: what scale is measured on. */
+import process from "node:process";
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import { tensorShapes } from "../../lib/model/checkpoint.ts";
 import { type Config, familyOf } from "../../lib/model/families.ts";
@@ -91,13 +92,7 @@ function noise(count: number, mean: number, spread: number, seed: number): Uint1
   return words;
 }
 
-/** Peak and present resident memory of this process in bytes, from the kernel; undefined where it does not tell. */
-export function residentMemory(): { readonly peak: number; readonly now: number } | undefined {
-  try {
-    const status = Deno.readTextFileSync("/proc/self/status");
-    const field = (name: string) => 1024 * Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
-    return { peak: field("VmHWM"), now: field("VmRSS") };
-  } catch {
-    return undefined;
-  }
+/** Peak and present resident memory of this process in bytes. */
+export function residentMemory(): { readonly peak: number; readonly now: number } {
+  return { peak: 1024 * process.resourceUsage().maxRSS, now: Deno.memoryUsage().rss };
 }

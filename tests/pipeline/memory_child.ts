@@ -24,4 +24,4 @@ await quantizeCheckpoint(
   `${folder}/packed`,
   { calibration: simulateMasks(corpus, { maskId: 1023, seed: 1 }), seed: 1, kernels },
 );
-console.log(JSON.stringify(residentMemory()?.peak ?? null));
+console.log(JSON.stringify(residentMemory().peak));
