@@ -15,10 +15,10 @@ import { type CheckpointSource, openSource } from "./source.ts";
 import { readTokenizer } from "./tokenizer.ts";
 import { hold, QuantizedSource, StreamedWeights, type Weights } from "./weights.ts";
 
-/** Whether weights are in memory as float32, or read from the checkpoint block by block. `auto` holds up to 8 GiB. */
+/** Whether weights are in memory as float32, or read from the checkpoint block by block. `auto` holds up to 4 GiB. */
 export type Residence = "auto" | "held" | "streamed";
 
-const HELD_BY_DEFAULT = 2 ** 33;
+const HELD_BY_DEFAULT = 2 ** 32;
 
 export interface LoadOptions extends HubOptions {
   readonly device?: Device;

@@ -43,7 +43,8 @@ export async function writePacked(
       tensors.push({ name, dtype, shape });
       continue;
     }
-    const { q: { tensors: parts, ...entry }, report } = finished;
+    // The seconds stay in the work folder: what is made is the same however long it took.
+    const { q: { tensors: parts, ...entry }, report: { seconds: _, ...report } } = finished;
     entries.push(entry);
     reports.push(report);
     for (const [part, { dtype, shape }] of Object.entries(parts)) {

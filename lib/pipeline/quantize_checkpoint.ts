@@ -91,6 +91,7 @@ export async function quantizeCheckpoint(
     states,
     from,
     kernels,
+    now: () => performance.now(),
     async done(name, W) {
       check();
       const finished = await folder.finished(name, W);

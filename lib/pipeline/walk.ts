@@ -22,6 +22,8 @@ export interface LinearReport {
   readonly relativeError?: number;
   /** The same on the windows that were held out. */
   readonly heldOutError?: number;
+  /** What the quantiser took, where a clock was given. */
+  readonly seconds?: number;
   /** What the method says of itself: damping, retries, fallbacks. */
   readonly report: QuantizedLinear["report"];
 }
@@ -33,6 +35,8 @@ export interface WalkOptions {
   readonly from?: number;
   readonly kernels: Kernels;
   readonly signal?: AbortSignal;
+  /** A clock in milliseconds, for the reports. */
+  readonly now?: () => number;
   /** A linear that is done already: it is taken as it is, and no moment is taken for a group that is done. */
   readonly done?: (name: string, W: Matrix) => Promise<QuantizedLinear | undefined>;
   readonly onLinear: (q: QuantizedLinear, report: LinearReport, W: Matrix) => Promise<void> | void;
@@ -81,7 +85,7 @@ async function quantizeStage(
   { engine, family, architecture }: Model,
   method: Method,
   { layer, stage, block }: Stage,
-  { states, kernels, signal, done, onLinear }: WalkOptions,
+  { states, kernels, signal, now, done, onLinear }: WalkOptions,
 ): Promise<void> {
   const groups = stages(architecture)[stage];
   const finished = new Map<Linear, QuantizedLinear>();
@@ -98,12 +102,23 @@ async function quantizeStage(
       if (!q) {
         signal?.throwIfAborted();
         const { name, W } = place(architecture, family.names, layer, linear, block);
+        const start = now?.();
         const made = await method.quantize({ name, W, H: moments[g]?.H, kernels, signal });
         q = { ...made, report: { ...made.report, ...moments[g]?.report } };
+        const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
         const Q = dequantize(q);
         const errors = await errorsOf(W, Q, moments[g], kernels);
         const bitsPerWeight = storedBits(q) / W.data.length;
-        const report = { name, layer, linear, method: method.name, bitsPerWeight, ...errors, report: q.report };
+        const report = {
+          name,
+          layer,
+          linear,
+          method: method.name,
+          bitsPerWeight,
+          ...errors,
+          ...time,
+          report: q.report,
+        };
         await onLinear(q, report, W);
         finished.set(linear, q);
         block[linear] = Q.data;

@@ -83,7 +83,7 @@ export class WorkFolder implements AsyncDisposable {
     return await Deno.stat(this.#path(name)).then((s) => s.isFile, () => false);
   }
 
-  /** Writes a finished linear, whole or not at all. */
+  /** Writes a finished linear, whole or not at all, and a line of `report.jsonl`. */
   async put({ q, report }: Finished, W: Matrix): Promise<void> {
     const { format, shape, config } = q;
     const metadata = {
@@ -92,6 +92,8 @@ export class WorkFolder implements AsyncDisposable {
       weights: digest(W.data),
     };
     await writeFileAtomic(this.#path(q.name), encodeSafetensors(q.tensors as Record<string, TensorBytes>, metadata));
+    // For whoever watches the run; what counts is in the linear's own file.
+    await Deno.writeTextFile(`${this.dir}/report.jsonl`, JSON.stringify(report) + "\n", { append: true });
   }
 
   /** A JSON value that a run computes once: `make` is called when the file is not there yet. */
