@@ -86,13 +86,10 @@ export async function loadModel(location: string, options: LoadOptions = {}): Pr
   const weights: Weights = held ? await hold(checkpoint.weights) : checkpoint.weights;
   const names = Object.keys(stored.section?.linears ?? {});
   const quantized = new Map<string, QuantizedLinear>();
-  if (held) { for (const name of names) quantized.set(name, (await stored.read(name))!); }
+  for (const name of held ? names : []) quantized.set(name, (await stored.read(name))!);
   const runtime = await openRuntime({ device, threads });
   const engine = new Engine(runtime, architecture);
-  // A large model opens on two more threads: onnxruntime packs weights on the thread that asks.
-  const hosts = packed && !small && runtime.device === "cpu"
-    ? [new SessionHost({ threads }), new SessionHost({ threads })]
-    : [];
+  const hosts: SessionHost[] = [];
   const resource: AsyncDisposable = {
     async [Symbol.asyncDispose]() {
       for (const host of hosts) await host[Symbol.asyncDispose]();
@@ -101,8 +98,10 @@ export async function loadModel(location: string, options: LoadOptions = {}): Pr
   };
   let forward: PackedForward | undefined;
   if (packed) {
-    const more = { accuracyLevel, ...(hosts.length > 0 ? { hosts } : {}) };
-    forward = new PackedForward(engine, checkpoint.quantizedSource, family.names, more);
+    // A large model opens on two more threads: onnxruntime packs weights on the thread that asks.
+    if (!small && runtime.device === "cpu") hosts.push(new SessionHost({ threads }), new SessionHost({ threads }));
+    const where = hosts.length > 0 ? { hosts } : {};
+    forward = new PackedForward(engine, checkpoint.quantizedSource, family.names, { accuracyLevel, ...where });
     try {
       await forward.open(options.onOpen);
     } catch (error) {
