@@ -64,17 +64,18 @@ export async function planQuantization(
   const quantised = new Set(
     Array.from({ length: a.layers }, (_, layer) => linears(a).map((l) => family.names.block(layer, l))).flat(),
   );
-  let others = 0;
+  let others = 0, outsideSeconds = 0;
   for (const [name, shape] of tensorShapes(family, a)) {
     if (quantised.has(name)) continue;
-    const own = name === family.names.embed
-      ? method.outside?.embed
-      : name === family.names.head
-      ? method.outside?.head
-      : undefined;
-    others += own
-      ? (await probeSolver(own, a, options)).bytes(shape as [number, number])
-      : source.tensors.info(name).bytes;
+    const part = name === family.names.embed ? "embed" : name === family.names.head ? "head" : undefined;
+    const own = part && method.outside?.[part];
+    if (own) {
+      const probe = await probeSolver(own, a, options);
+      others += probe.bytes(shape as [number, number]);
+      outsideSeconds += probe.seconds(shape as [number, number], false);
+    } else {
+      others += source.tensors.info(name).bytes;
+    }
   }
   const spilled = 2 * windows * statesBytes(length, a.width);
   const outputBytes = Math.ceil(packed + others);
@@ -83,11 +84,11 @@ export async function planQuantization(
     blocks: a.layers,
     bitsPerWeight: 8 * packed / weights,
     outputBytes,
-    memoryBytes: memoryOf(a, options),
+    memoryBytes: memoryOf(a, options, method.outside !== undefined),
     diskBytes: Math.ceil(packed + outputBytes + spilled),
     statesBytes: spilled,
     secondsPerBlock: { calibration, solver: perBlock },
-    totalSeconds: a.layers * (calibration + perBlock),
+    totalSeconds: a.layers * (calibration + perBlock) + outsideSeconds,
   };
 }
 
@@ -104,7 +105,7 @@ function momentOperations(a: Architecture): number {
  * Peak memory. A block in float32; the second moments of the widest stage, with what the solver makes of one (its factor in float64 with two buffers of that size, and a damped copy);
  * copies of the largest linear; the activations of one forward pass; and the programme itself.
  */
-function memoryOf(a: Architecture, { windows, length, batch }: PlanOptions): number {
+function memoryOf(a: Architecture, { windows, length, batch }: PlanOptions, outside: boolean): number {
   const block = linears(a).reduce((sum, linear) => sum + linearShape(a, linear)[0] * linearShape(a, linear)[1], 0);
   let moments = 0, widest = 0, largest = 0;
   for (const groups of stages(a)) {
@@ -115,7 +116,9 @@ function memoryOf(a: Architecture, { windows, length, batch }: PlanOptions): num
   }
   const solver = windows > 0 ? (3 * 8 + 4) * widest * widest : 0;
   const activations = windows > 0 ? 4 * Math.min(batch, windows) * length * (4 * a.width + 4 * a.hidden) : 0;
-  return 4 * block + 4 * moments + solver + 8 * 4 * largest + activations + 4e8;
+  const blocks = 4 * block + 4 * moments + solver + 8 * 4 * largest + activations;
+  // Embedding and head come whole, in float32, with what they decode to and the codes on the way.
+  return 4e8 + Math.max(blocks, outside ? 3.6 * 4 * a.vocabSize * a.width : 0);
 }
 
 interface SolverProbe {
