@@ -122,6 +122,8 @@ export async function hold({ source, names, architecture: a }: StreamedWeights):
 
 /** A source some of whose matrices are quantised: it gives what they decode to. */
 export class QuantizedSource implements FloatSource {
+  #last?: { readonly name: string; readonly q: Promise<QuantizedLinear | undefined> };
+
   /** `lookup` gives the stored form of a matrix, or undefined where `base` holds it in full precision. */
   constructor(
     readonly base: FloatSource,
@@ -134,7 +136,9 @@ export class QuantizedSource implements FloatSource {
   }
 
   async readRows(name: string, from: number, to: number): Promise<Float32Array> {
-    const q = await this.lookup(name);
+    // Rows come in chunks of one matrix after another, and looking up may read all of its stored form.
+    if (this.#last?.name !== name) this.#last = { name, q: Promise.resolve(this.lookup(name)) };
+    const q = await this.#last.q;
     return q ? decode(rowsOf(q, from, to)).data : await this.base.readRows(name, from, to);
   }
 }
