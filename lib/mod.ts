@@ -8,14 +8,14 @@ export { type Kernels, referenceKernels } from "./tensor/kernels.ts";
 
 // Methods and stored forms
 export type { Method, QuantizedLinear } from "./quant/method.ts";
-export { dequantize, storedBits } from "./quant/stored.ts";
-export { binaryBytes, levelsBytes, uniformBytes } from "./quant/size.ts";
+export { dequantize, storedBits } from "./quant/forms/decode.ts";
+export { binaryBytes, levelsBytes, uniformBytes } from "./quant/forms/size.ts";
 export { abmp } from "./quant/abmp.ts";
 export { daq } from "./quant/daq.ts";
 export { gptq } from "./methods/gptq.ts";
 export { rtn } from "./methods/rtn.ts";
 export { levels } from "./quant/levels_method.ts";
-export { scaled8, withRowScaleBits } from "./quant/row_scales.ts";
+export { scaled8, withRowScaleBits } from "./quant/forms/row_scales.ts";
 export { except } from "./quant/except.ts";
 
 // Diffusion

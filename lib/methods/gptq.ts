@@ -4,7 +4,7 @@ import { sharedFactor } from "../quant/factor.ts";
 import { aliveInputs, readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { type BlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
-import { storeUniform } from "../quant/uniform.ts";
+import { storeUniform } from "../quant/forms/uniform.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";

@@ -2,7 +2,7 @@
 import { fitRows, roundRows } from "../quant/grids.ts";
 import { readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
-import { storeUniform } from "../quant/uniform.ts";
+import { storeUniform } from "../quant/forms/uniform.ts";
 import { referenceKernels } from "../tensor/kernels.ts";
 import { checkUniform, methodName, type UniformOptions } from "./options.ts";
 

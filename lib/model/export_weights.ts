@@ -1,5 +1,5 @@
 /** The weights of a checkpoint for its exports: what quantised matrices decode to, as bytes of the wanted type, some rows in memory at a time. */
-import { rowsOf } from "../quant/rows_of.ts";
+import { rowsOf } from "../quant/forms/rows_of.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { encodeFloats } from "./save.ts";

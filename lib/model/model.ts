@@ -1,7 +1,7 @@
 /** A model: an engine, its weights, and what is known of where they come from. Immutable; a quantised model is a new one that shares the engine. */
 import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import { storedBits } from "../quant/stored.ts";
+import { storedBits } from "../quant/forms/decode.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, type Linear, linears, linearShape } from "./block.ts";
 import type { Engine, Hidden } from "./engine.ts";

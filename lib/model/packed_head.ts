@@ -1,6 +1,6 @@
 /** The head from its stored codes: final norm and logits, in sessions of some rows of the vocabulary each, so that few bytes are in memory twice. */
 import type { QuantizedLinear } from "../quant/method.ts";
-import { rowsOf } from "../quant/rows_of.ts";
+import { rowsOf } from "../quant/forms/rows_of.ts";
 import type { Architecture } from "./block.ts";
 import type { Hidden } from "./engine.ts";
 import type { RawLogits } from "./forward.ts";

@@ -1,5 +1,5 @@
 /** Which arithmetic a linear takes from its stored form to its outputs. */
-import { blockOrders } from "../quant/block_form.ts";
+import { blockOrders } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 
 export interface Route {

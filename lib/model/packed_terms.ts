@@ -2,9 +2,9 @@
  * A stored linear as a sum of products that `MatMulNBits` computes. Each term takes some columns of x, times column scales where the form has them, and
  * multiplies with uniform codes: (code - zero) · scale per row and kernel block.
  */
-import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/block_form.ts";
+import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import { rowScalesOf } from "../quant/row_scales.ts";
+import { rowScalesOf } from "../quant/forms/row_scales.ts";
 import { fillCodes, recode } from "./packed_codes.ts";
 import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./packed_kernel.ts";
 import { uniformTerms } from "./packed_uniform.ts";

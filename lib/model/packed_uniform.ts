@@ -1,8 +1,8 @@
 /** The stored form `uniform` as a product that `MatMulNBits` computes: 2, 4 and 8 bits as they are, three in four, five to seven in eight. */
 import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
-import { bytesOf, halvesOf } from "../quant/block_form.ts";
+import { bytesOf, halvesOf } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import { readUniform } from "../quant/uniform.ts";
+import { readUniform } from "../quant/forms/uniform.ts";
 import { fillCodes, recode } from "./packed_codes.ts";
 import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./packed_kernel.ts";
 

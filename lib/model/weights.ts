@@ -1,8 +1,8 @@
 /** Where a model's weights come from: held in memory, or read from the checkpoint one block at a time. Always float32, row-major. */
 import type { Matrix } from "../tensor/matrix.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import { rowsOf } from "../quant/rows_of.ts";
-import { dequantize } from "../quant/stored.ts";
+import { rowsOf } from "../quant/forms/rows_of.ts";
+import { dequantize } from "../quant/forms/decode.ts";
 import { type Architecture, blockWeights, linears } from "./block.ts";
 import type { BlockTensors } from "./engine.ts";
 import type { Names } from "./families.ts";

@@ -1,6 +1,6 @@
 /** The matrices outside the blocks, embedding and head: half of a 2-bit LLaDA, unless they are quantised too. */
 import type { Method, QuantizedLinear } from "../quant/method.ts";
-import { dequantize } from "../quant/stored.ts";
+import { dequantize } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import type { Model } from "../model/model.ts";

@@ -1,6 +1,6 @@
 /** What quantising a checkpoint will take, before it is begun: memory, disk and time, from its shapes and a probe of this machine. */
 import type { Method } from "../quant/method.ts";
-import { storedBits } from "../quant/stored.ts";
+import { storedBits } from "../quant/forms/decode.ts";
 import { rng } from "../tensor/rng.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";

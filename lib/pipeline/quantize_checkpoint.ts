@@ -4,7 +4,7 @@
  */
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { LinearScore, Method } from "../quant/method.ts";
-import { storedBits } from "../quant/stored.ts";
+import { storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";

@@ -1,6 +1,6 @@
 /** The walk through the blocks that every quantisation is: states in, quantised linears out. */
 import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
-import { dequantize, storedBits } from "../quant/stored.ts";
+import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, type Linear, linearShape, stages } from "../model/block.ts";

@@ -8,7 +8,7 @@ import type { UpperFactor } from "../tensor/linalg.ts";
 import { type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { newScratch } from "../tensor/scratch.ts";
 import { allocateAcross, blockScores } from "./abmp.ts";
-import { encodeBlocks } from "./block_form.ts";
+import { encodeBlocks } from "./forms/grouped.ts";
 import { type fitBlock, marginals } from "./daq_fit.ts";
 import { type DaqOptions, type DaqSettings, profiles, settingsOf } from "./daq_options.ts";
 import { blockOrdersFor } from "./daq_orders.ts";

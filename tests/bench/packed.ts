@@ -17,7 +17,7 @@ import { openRuntime } from "../../lib/model/runtime.ts";
 import { SessionHost } from "../../lib/model/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { storedBits } from "../../lib/quant/stored.ts";
+import { storedBits } from "../../lib/quant/forms/decode.ts";
 import { randomBlocks } from "../model/packed_layers.ts";
 
 const a: Architecture = {

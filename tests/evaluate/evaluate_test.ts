@@ -5,7 +5,7 @@ import { type ChoiceTask, choiceTasks, type ElboTask, tasks } from "../../lib/ev
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
-import { storedBits } from "../../lib/quant/stored.ts";
+import { storedBits } from "../../lib/quant/forms/decode.ts";
 import { decodeRows, encodeRows } from "../../lib/report/rows.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { version } from "../../lib/version.ts";

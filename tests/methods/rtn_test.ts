@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { dequantize, storedBits } from "../../lib/quant/stored.ts";
+import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";
 import { matrix } from "../../lib/tensor/matrix.ts";
 import { fastKernels } from "../../lib/model/kernels.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";

@@ -1,6 +1,6 @@
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
-import { readUniform } from "../../lib/quant/uniform.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
+import { readUniform } from "../../lib/quant/forms/uniform.ts";
 import type { Matrix } from "../../lib/tensor/matrix.ts";
 
 /** How many weights differ from the expected ones by more than a quarter of a grid step (fp16 scales account for far less); prints it. */

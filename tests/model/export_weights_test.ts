@@ -7,7 +7,7 @@ import { tensorBytes } from "../../lib/model/export_weights.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { daq } from "../../lib/quant/daq.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { checkpointTensors, inFolder, randomTokens, tinyConfig, tinyWeights, writeCheckpoint } from "./tiny.ts";
 
 const config = tinyConfig();

@@ -4,8 +4,8 @@ import { Graph } from "../../lib/model/graph.ts";
 import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/model/packed_linear.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { withRowScaleBits } from "../../lib/quant/row_scales.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { randomBlocks, randomUniform } from "./packed_layers.ts";
 

@@ -8,7 +8,7 @@ import { openRuntime } from "../../lib/model/runtime.ts";
 import { SessionHost } from "../../lib/model/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { distance } from "../layers.ts";
 import { LOGITS_PACKED_FLOAT, LOGITS_PACKED_INT8 } from "../tolerances.ts";
 import { randomBlocks, randomUniform } from "./packed_layers.ts";

@@ -1,7 +1,7 @@
 /** Made-up stored linears of every form and shape, with random codes: what the packed nodes are tested and timed on. */
-import { bytesTensor, halvesTensor, storeOrders } from "../../lib/quant/block_form.ts";
+import { bytesTensor, halvesTensor, storeOrders } from "../../lib/quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { storeUniform } from "../../lib/quant/uniform.ts";
+import { storeUniform } from "../../lib/quant/forms/uniform.ts";
 import { concat } from "../../lib/tensor/concat.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 

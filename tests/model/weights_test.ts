@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { matrix } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 

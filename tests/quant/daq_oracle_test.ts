@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { abmp } from "../../lib/quant/abmp.ts";
-import { blockOrders } from "../../lib/quant/binary.ts";
+import { blockOrders } from "../../lib/quant/forms/binary.ts";
 import { daq, type DaqOptions } from "../../lib/quant/daq.ts";
 import { fitBlock, salientMask } from "../../lib/quant/daq_fit.ts";
 import { profiles } from "../../lib/quant/daq_options.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../lib/tensor/linalg.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../lib/quant/abmp.ts";
-import { blockOrders } from "../../lib/quant/binary.ts";
+import { blockOrders } from "../../lib/quant/forms/binary.ts";
 import { daq, type DaqOptions } from "../../lib/quant/daq.ts";
 import { decode, newBlock } from "../../lib/quant/daq_block.ts";
 import { planeSteps } from "../../lib/quant/daq_refine.ts";
@@ -9,7 +9,7 @@ import { fitPlanes } from "../../lib/quant/daq_rsr.ts";
 import { sequentialSigns } from "../../lib/quant/daq_sequential.ts";
 import { blockError } from "../../lib/quant/obs.ts";
 import { refine } from "../../lib/quant/refine.ts";
-import { dequantize, storedBits } from "../../lib/quant/stored.ts";
+import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";
 import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../lib/tensor/linalg.ts";
 import { type Matrix, matrix, matrix64 } from "../../lib/tensor/matrix.ts";

@@ -4,7 +4,7 @@ import { rtn } from "../../lib/methods/rtn.ts";
 import { abmp } from "../../lib/quant/abmp.ts";
 import { daq } from "../../lib/quant/daq.ts";
 import { except, type ExceptMethod, outsideOf } from "../../lib/quant/except.ts";
-import { scaled8 } from "../../lib/quant/row_scales.ts";
+import { scaled8 } from "../../lib/quant/forms/row_scales.ts";
 import { layer } from "../layers.ts";
 
 const eight = rtn({ bits: 8, group: 128 }), four = rtn({ bits: 4, group: 128 });

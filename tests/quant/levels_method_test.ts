@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../lib/quant/abmp.ts";
-import { blockOrders } from "../../lib/quant/binary.ts";
+import { blockOrders } from "../../lib/quant/forms/binary.ts";
 import { decodeBlock, newLevelBlock } from "../../lib/quant/levels_block.ts";
 import { levels, type LevelsOptions } from "../../lib/quant/levels_method.ts";
 import { levelSteps } from "../../lib/quant/levels_refine.ts";
@@ -8,8 +8,8 @@ import { refitColumns, refitRows } from "../../lib/quant/levels_refit.ts";
 import { fitLevels } from "../../lib/quant/levels_rsr.ts";
 import { blockError } from "../../lib/quant/obs.ts";
 import { refine } from "../../lib/quant/refine.ts";
-import { levelsBytes } from "../../lib/quant/size.ts";
-import { dequantize, storedBits } from "../../lib/quant/stored.ts";
+import { levelsBytes } from "../../lib/quant/forms/size.ts";
+import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";
 import { fastKernels } from "../../lib/model/kernels.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";

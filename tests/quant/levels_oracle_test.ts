@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { daq } from "../../lib/quant/daq.ts";
 import { levels, type LevelsOptions } from "../../lib/quant/levels_method.ts";
-import { withRowScaleBits } from "../../lib/quant/row_scales.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
+import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { fastKernels } from "../../lib/model/kernels.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { matrix } from "../../lib/tensor/matrix.ts";

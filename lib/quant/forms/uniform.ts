@@ -3,10 +3,10 @@
  * first; `scales` F16 `[out, groups]`; `zeros` U8, a stream of `bits`-bit zero points `[out, groups]`, absent for symmetric grids (z = 2^(bits - 1));
  * `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
  */
-import { packBits, unpackBits } from "../format/bits.ts";
-import { floatToHalf, halfToFloat } from "../tensor/half.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
-import type { Decoder, QuantizedLinear, StoredTensor } from "./method.ts";
+import { packBits, unpackBits } from "../../format/bits.ts";
+import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
+import { type Matrix, matrix } from "../../tensor/matrix.ts";
+import type { Decoder, QuantizedLinear, StoredTensor } from "../method.ts";
 
 /** A uniform layer, unpacked. */
 export interface UniformLayer {

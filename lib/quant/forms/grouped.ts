@@ -1,9 +1,9 @@
 /** What the block-wise stored forms share: writing their tensors, and reading them with errors that name the linear and the tensor. */
-import { packBits, unpackBits } from "../format/bits.ts";
-import { concat } from "../tensor/concat.ts";
-import { halfToFloat } from "../tensor/half.ts";
-import type { Block } from "./daq_block.ts";
-import type { QuantizedLinear, StoredTensor } from "./method.ts";
+import { packBits, unpackBits } from "../../format/bits.ts";
+import { concat } from "../../tensor/concat.ts";
+import { halfToFloat } from "../../tensor/half.ts";
+import type { Block } from "../daq_block.ts";
+import type { QuantizedLinear, StoredTensor } from "../method.ts";
 
 /** Columns per block. Throws `RangeError` when the configuration has no positive integer there. */
 export function groupOf(q: QuantizedLinear): number {

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { rtn } from "../../lib/methods/rtn.ts";
-import { daq } from "../../lib/quant/daq.ts";
-import { levels } from "../../lib/quant/levels_method.ts";
-import { abmp } from "../../lib/quant/abmp.ts";
-import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { rowScaleBits, rowScalesOf, scaled8, withRowScaleBits } from "../../lib/quant/row_scales.ts";
-import { dequantize, storedBits } from "../../lib/quant/stored.ts";
-import { matrix } from "../../lib/tensor/matrix.ts";
-import { layer, objective } from "../layers.ts";
+import { rtn } from "../../../lib/methods/rtn.ts";
+import { daq } from "../../../lib/quant/daq.ts";
+import { levels } from "../../../lib/quant/levels_method.ts";
+import { abmp } from "../../../lib/quant/abmp.ts";
+import type { QuantizedLinear } from "../../../lib/quant/method.ts";
+import { rowScaleBits, rowScalesOf, scaled8, withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
+import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
+import { matrix } from "../../../lib/tensor/matrix.ts";
+import { layer, objective } from "../../layers.ts";
 
 /** A linear that is nothing but row scales. */
 function scales(rows: number, values: number[]): QuantizedLinear {

@@ -1,8 +1,8 @@
 /** Stored layers: decoding them to weights, and counting what they take. */
-import type { Matrix } from "../tensor/matrix.ts";
+import type { Matrix } from "../../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
 import { decodeLevels } from "./levels.ts";
-import type { Decoder, QuantizedLinear } from "./method.ts";
+import type { Decoder, QuantizedLinear } from "../method.ts";
 import { decodeUniform } from "./uniform.ts";
 
 /** The decoder of each stored form. */

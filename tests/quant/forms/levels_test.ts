@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { blockOrders, encodeBlocks } from "../../lib/quant/block_form.ts";
-import { decodeLevels } from "../../lib/quant/levels.ts";
-import { decodeBlock, nearestLevel, newLevelBlock } from "../../lib/quant/levels_block.ts";
-import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { dequantize } from "../../lib/quant/stored.ts";
-import { referenceKernels } from "../../lib/tensor/kernels.ts";
-import { randomBlocks } from "./random_blocks.ts";
+import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { decodeLevels } from "../../../lib/quant/forms/levels.ts";
+import { decodeBlock, nearestLevel, newLevelBlock } from "../../../lib/quant/levels_block.ts";
+import type { QuantizedLinear } from "../../../lib/quant/method.ts";
+import { dequantize } from "../../../lib/quant/forms/decode.ts";
+import { referenceKernels } from "../../../lib/tensor/kernels.ts";
+import { randomBlocks } from "../random_blocks.ts";
 
 const linear = (rows: number, cols: number, group: number, tensors: QuantizedLinear["tensors"]): QuantizedLinear => ({
   name: "random",

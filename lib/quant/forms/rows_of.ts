@@ -1,5 +1,5 @@
 /** A few rows of a stored matrix, still in stored form: how one row of a packed embedding is read without decoding the rest. */
-import type { QuantizedLinear, StoredTensor } from "./method.ts";
+import type { QuantizedLinear, StoredTensor } from "../method.ts";
 
 /**
  * Rows from..to - 1 of a matrix in the form `uniform` with groups along its rows.

@@ -7,10 +7,10 @@
  * which is Eq. 3 of Quant-dLLM with planes tied to each other: a^k = 2^k a^0 and one column scale for all. Kernels for uniform codes run it as it is,
  * with c folded into the inputs.
  */
-import { packedBytes, unpackBits } from "../format/bits.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { blockOrders, bytesOf, groupOf, halvesOf } from "./block_form.ts";
-import type { Decoder } from "./method.ts";
+import { packedBytes, unpackBits } from "../../format/bits.ts";
+import { type Matrix, matrix } from "../../tensor/matrix.ts";
+import { blockOrders, bytesOf, groupOf, halvesOf } from "./grouped.ts";
+import type { Decoder } from "../method.ts";
 import { rowScalesOf } from "./row_scales.ts";
 
 /**

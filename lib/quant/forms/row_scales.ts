@@ -6,10 +6,10 @@
  * a linear grid of the scales themselves, which rows of very different size need, and decoding takes no function that machines disagree on, as an
  * exponential would.
  */
-import { roundToHalf } from "../tensor/half.ts";
-import { roundHalfEven } from "../tensor/rounding.ts";
-import { bytesOf, halvesOf } from "./block_form.ts";
-import type { Method, QuantizedLinear, StoredTensor } from "./method.ts";
+import { roundToHalf } from "../../tensor/half.ts";
+import { roundHalfEven } from "../../tensor/rounding.ts";
+import { bytesOf, halvesOf } from "./grouped.ts";
+import type { Method, QuantizedLinear, StoredTensor } from "../method.ts";
 
 const STEPS = 255;
 

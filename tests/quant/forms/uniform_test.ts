@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { dequantize, storedBits } from "../../lib/quant/stored.ts";
-import { readUniform, storeUniform, type UniformLayer } from "../../lib/quant/uniform.ts";
-import { roundToHalf } from "../../lib/tensor/half.ts";
-import { rng } from "../../lib/tensor/rng.ts";
+import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
+import { readUniform, storeUniform, type UniformLayer } from "../../../lib/quant/forms/uniform.ts";
+import { roundToHalf } from "../../../lib/tensor/half.ts";
+import { rng } from "../../../lib/tensor/rng.ts";
 
 function randomLayer(
   { rows, cols, group, bits, symmetric, mapped, seed }: Record<"rows" | "cols" | "group" | "bits" | "seed", number> & {

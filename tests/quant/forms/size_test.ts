@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { rtn } from "../../lib/methods/rtn.ts";
-import { encodeBlocks } from "../../lib/quant/block_form.ts";
-import { newBlock } from "../../lib/quant/daq_block.ts";
-import { newLevelBlock } from "../../lib/quant/levels_block.ts";
-import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { withRowScaleBits } from "../../lib/quant/row_scales.ts";
-import { binaryBytes, levelsBytes, uniformBytes } from "../../lib/quant/size.ts";
-import { storedBits } from "../../lib/quant/stored.ts";
-import { matrix } from "../../lib/tensor/matrix.ts";
+import { rtn } from "../../../lib/methods/rtn.ts";
+import { encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { newBlock } from "../../../lib/quant/daq_block.ts";
+import { newLevelBlock } from "../../../lib/quant/levels_block.ts";
+import type { QuantizedLinear } from "../../../lib/quant/method.ts";
+import { withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
+import { binaryBytes, levelsBytes, uniformBytes } from "../../../lib/quant/forms/size.ts";
+import { storedBits } from "../../../lib/quant/forms/decode.ts";
+import { matrix } from "../../../lib/tensor/matrix.ts";
 
 Deno.test("the bytes foretold for block-wise forms are those that encoders write, whatever the shape", () => {
   fc.assert(

@@ -1,11 +1,11 @@
 /** The stored form `binary`: per column block of `group` inputs, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
-import { packedBytes, unpackBits } from "../format/bits.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { blockOrders, bytesOf, groupOf, halvesOf } from "./block_form.ts";
-import type { Decoder } from "./method.ts";
+import { packedBytes, unpackBits } from "../../format/bits.ts";
+import { type Matrix, matrix } from "../../tensor/matrix.ts";
+import { blockOrders, bytesOf, groupOf, halvesOf } from "./grouped.ts";
+import type { Decoder } from "../method.ts";
 import { rowScalesOf } from "./row_scales.ts";
 
-export { blockOrders } from "./block_form.ts";
+export { blockOrders } from "./grouped.ts";
 
 /**
  * Decodes the stored form `binary`.
