@@ -2,7 +2,6 @@
 import { packBits, unpackBits } from "../../format/bits.ts";
 import { concat } from "../../tensor/concat.ts";
 import { halfToFloat } from "../../tensor/half.ts";
-import type { Block } from "../daq_block.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
 
 /** Columns per block. Throws `RangeError` when the configuration has no positive integer there. */
@@ -52,11 +51,22 @@ export function halvesTensor(values: Float32Array | Float64Array, shape: readonl
   return { dtype: "F16", shape, bytes: new Uint8Array(Float16Array.from(values).buffer) };
 }
 
+/** A fitted block as it is stored. */
+export interface FittedBlock {
+  readonly rows: number;
+  /** K_b. */
+  readonly order: number;
+  /** `[rows, width]`, each below 2^K_b. */
+  readonly codes: Uint8Array;
+  readonly rowScale: Float64Array;
+  readonly colScale: Float64Array;
+}
+
 /**
  * The tensors of a stored form, from its blocks in column order (all but the last of one width): `codes`, `row_scale`, `col_scale` and `orders`. Scales
  * must be numbers that fp16 holds.
  */
-export function encodeBlocks(blocks: readonly Block[]): Record<string, StoredTensor> {
+export function encodeBlocks(blocks: readonly FittedBlock[]): Record<string, StoredTensor> {
   const { rows } = blocks[0];
   const codes = blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order));
   const rowScale = concat(blocks.map((b) => b.rowScale), Float64Array);
