@@ -10,11 +10,11 @@ export { type Kernels, referenceKernels } from "./tensor/kernels.ts";
 export type { Method, QuantizedLinear } from "./quant/method.ts";
 export { dequantize, storedBits } from "./quant/forms/decode.ts";
 export { binaryBytes, levelsBytes, uniformBytes } from "./quant/forms/size.ts";
-export { abmp } from "./quant/abmp.ts";
-export { daq } from "./quant/daq.ts";
+export { abmp } from "./methods/abmp.ts";
+export { daq } from "./methods/daq/daq.ts";
 export { gptq } from "./methods/gptq.ts";
 export { rtn } from "./methods/rtn.ts";
-export { levels } from "./quant/levels_method.ts";
+export { levels } from "./methods/daq/levels.ts";
 export { scaled8, withRowScaleBits } from "./quant/forms/row_scales.ts";
 export { except } from "./quant/except.ts";
 

@@ -6,7 +6,7 @@ import process from "node:process";
 import { fastKernels } from "../../lib/model/kernels.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import type { Kernels } from "../../lib/tensor/kernels.ts";
 import { type Matrix, matrix } from "../../lib/tensor/matrix.ts";

@@ -5,10 +5,10 @@ import { loadModel } from "../../lib/model/checkpoint.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { exportCheckpoint } from "../../lib/pipeline/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
-import { abmp } from "../../lib/quant/abmp.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { abmp } from "../../lib/methods/abmp.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import { except } from "../../lib/quant/except.ts";
-import { levels } from "../../lib/quant/levels_method.ts";
+import { levels } from "../../lib/methods/daq/levels.ts";
 import { deviation } from "../model/onnx_run.ts";
 import {
   checkpointTensors,

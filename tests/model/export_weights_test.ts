@@ -6,7 +6,7 @@ import { loadModel, openCheckpoint, tensorShapes } from "../../lib/model/checkpo
 import { tensorBytes } from "../../lib/model/export_weights.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { checkpointTensors, inFolder, randomTokens, tinyConfig, tinyWeights, writeCheckpoint } from "./tiny.ts";
 

@@ -4,7 +4,7 @@ import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { openRuntime } from "../../lib/model/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { randomTokens } from "../model/tiny.ts";
 

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { abmp } from "../../lib/quant/abmp.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { abmp } from "../../lib/methods/abmp.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import { except, type ExceptMethod, outsideOf } from "../../lib/quant/except.ts";
 import { scaled8 } from "../../lib/quant/forms/row_scales.ts";
 import { layer } from "../layers.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { gptq } from "../../lib/methods/gptq.ts";
-import { daq } from "../../lib/quant/daq.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
 import { dampened, sharedFactor } from "../../lib/quant/factor.ts";
 import { aliveInputs } from "../../lib/quant/linear.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";

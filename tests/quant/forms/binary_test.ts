@@ -2,11 +2,11 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { decodeBinary } from "../../../lib/quant/forms/binary.ts";
 import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
-import { decode, newBlock } from "../../../lib/quant/daq_block.ts";
+import { decode, newBlock } from "../../../lib/methods/daq/block.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
 import { referenceKernels } from "../../../lib/tensor/kernels.ts";
-import { randomBlocks } from "../random_blocks.ts";
+import { randomBlocks } from "../../methods/daq/random_blocks.ts";
 
 Deno.test("what is stored decodes to what the blocks stand for, mixed orders and a short last block included", async () => {
   await fc.assert(

@@ -2,11 +2,11 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
 import { decodeLevels } from "../../../lib/quant/forms/levels.ts";
-import { decodeBlock, nearestLevel, newLevelBlock } from "../../../lib/quant/levels_block.ts";
+import { decodeBlock, nearestLevel, newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { dequantize } from "../../../lib/quant/forms/decode.ts";
 import { referenceKernels } from "../../../lib/tensor/kernels.ts";
-import { randomBlocks } from "../random_blocks.ts";
+import { randomBlocks } from "../../methods/daq/random_blocks.ts";
 
 const linear = (rows: number, cols: number, group: number, tensors: QuantizedLinear["tensors"]): QuantizedLinear => ({
   name: "random",

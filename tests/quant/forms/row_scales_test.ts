@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { rtn } from "../../../lib/methods/rtn.ts";
-import { daq } from "../../../lib/quant/daq.ts";
-import { levels } from "../../../lib/quant/levels_method.ts";
-import { abmp } from "../../../lib/quant/abmp.ts";
+import { daq } from "../../../lib/methods/daq/daq.ts";
+import { levels } from "../../../lib/methods/daq/levels.ts";
+import { abmp } from "../../../lib/methods/abmp.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { rowScaleBits, rowScalesOf, scaled8, withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";

@@ -1,10 +1,10 @@
 /** How many planes each column block of a linear gets. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { type Abmp, allocate, allocateByLoss, blockScores } from "./abmp.ts";
-import { fitBlock, marginals } from "./daq_fit.ts";
-import type { DaqOptions, DaqSettings } from "./daq_options.ts";
-import { blockError } from "./obs.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
+import { type Abmp, allocate, allocateByLoss, blockScores } from "../abmp.ts";
+import { fitBlock, marginals } from "./fit.ts";
+import type { DaqOptions, DaqSettings } from "./options.ts";
+import { blockError } from "../../quant/obs.ts";
 
 export interface OrdersInput {
   readonly name: string;

@@ -1,14 +1,14 @@
 /** The fit of one column block of DAQ: planes, signs, scales, in the order that the settings ask for. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { invertLower } from "../tensor/linalg.ts";
-import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { newScratch } from "../tensor/scratch.ts";
-import { balanceScales, type Block, decode, newBlock, roundScales } from "./daq_block.ts";
-import type { DaqSettings, Dor } from "./daq_options.ts";
-import { refitColumns, refitRows } from "./daq_refit.ts";
-import { fitPlanes, type FitWeights } from "./daq_rsr.ts";
-import { refreshSigns } from "./daq_signs.ts";
-import { sequentialSigns } from "./daq_sequential.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { invertLower } from "../../tensor/linalg.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
+import { newScratch } from "../../tensor/scratch.ts";
+import { balanceScales, type Block, decode, newBlock, roundScales } from "./block.ts";
+import type { DaqSettings, Dor } from "./options.ts";
+import { refitColumns, refitRows } from "./refit.ts";
+import { fitPlanes, type FitWeights } from "./rsr.ts";
+import { refreshSigns } from "./signs.ts";
+import { sequentialSigns } from "./sequential.ts";
 
 /**
  * Fits `order` planes to a block; its scales are what fp16 holds, and its signs are chosen for those.

@@ -1,8 +1,8 @@
 /** One column block of a weight as K row- and column-scaled binary planes: Q_ij = sum_k B_k,ij a_r,k,i a_c,k,j (Eq. 3). */
-import { roundToHalf } from "../tensor/half.ts";
-import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { defineRows } from "../tensor/row_loop.ts";
+import { roundToHalf } from "../../tensor/half.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { type Matrix, matrix } from "../../tensor/matrix.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
 
 /**
  * Rows that one chunk covers. Row loops here run over chunks, and sums over rows are taken chunk by chunk in order, so that they do not depend on

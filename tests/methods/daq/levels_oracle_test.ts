@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { daq } from "../../lib/quant/daq.ts";
-import { levels, type LevelsOptions } from "../../lib/quant/levels_method.ts";
-import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
-import { dequantize } from "../../lib/quant/forms/decode.ts";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
-import { matrix } from "../../lib/tensor/matrix.ts";
-import { rng } from "../../lib/tensor/rng.ts";
-import { all, even, odd, relativeError, W } from "../oracles/layer_a_binary.ts";
+import { daq } from "../../../lib/methods/daq/daq.ts";
+import { levels, type LevelsOptions } from "../../../lib/methods/daq/levels.ts";
+import { withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
+import { dequantize } from "../../../lib/quant/forms/decode.ts";
+import { fastKernels } from "../../../lib/model/kernels.ts";
+import { openRuntime } from "../../../lib/model/runtime.ts";
+import { matrix } from "../../../lib/tensor/matrix.ts";
+import { rng } from "../../../lib/tensor/rng.ts";
+import { all, even, odd, relativeError, W } from "../../oracles/layer_a_binary.ts";
 
 const errors = async (options: Partial<LevelsOptions>) => {
   await using runtime = await openRuntime({ device: "cpu" });

@@ -3,7 +3,7 @@
  * sensitive one less, so that the mean stays what was asked for.
  */
 import type { Matrix, Matrix64 } from "../tensor/matrix.ts";
-import type { LinearScore } from "./method.ts";
+import type { LinearScore } from "../quant/method.ts";
 
 /** How a swap of one plane between two blocks is judged before it is made: by their scores, or by quantising the blocks at each order. */
 export type Gate = "scores" | "measured";

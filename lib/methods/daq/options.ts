@@ -1,6 +1,6 @@
 /** What can be chosen of DAQ, and the three named settings. A profile is a plain record of options, so that every ablation is a value. */
-import type { Abmp } from "./abmp.ts";
-import type { Compensation } from "./obs.ts";
+import type { Abmp } from "../abmp.ts";
+import type { Compensation } from "../../quant/obs.ts";
 
 export type DaqProfile = "paper" | "official" | "plus";
 

@@ -3,10 +3,10 @@
  * kernels for uniform codes run at full speed and which stores half the scales. Fitted as DAQ is, to the weights (Eq. 6) or to the output error (Eq. 4).
  */
 import { type BlockKind, blockwise } from "./blockwise.ts";
-import { type DaqOptions, nameOf } from "./daq_options.ts";
+import { type DaqOptions, nameOf } from "./options.ts";
 import { fitLevelBlock } from "./levels_fit.ts";
-import { levelSteps } from "./levels_refine.ts";
-import type { Method } from "./method.ts";
+import { levelSteps } from "./levels_steps.ts";
+import type { Method } from "../../quant/method.ts";
 
 /** DAQ's options. Codes have no signs to choose plane by plane: the profile `paper` and `signs` have no meaning here. */
 export interface LevelsOptions extends Omit<DaqOptions, "signs" | "profile"> {

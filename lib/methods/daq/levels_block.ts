@@ -1,8 +1,8 @@
 /** One column block of a weight on uniform levels: Q_ij = a_i c_j (2 q_ij - (2^K - 1)). */
-import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, IN_PLACE, newBlock } from "./daq_block.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { type Matrix, matrix } from "../../tensor/matrix.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { type Block, CHUNK, chunks, IN_PLACE, newBlock } from "./block.ts";
 
 /** A block on levels: its codes are q, and one row scale a `[rows]` and one column scale c `[width]` stand for all K = 1 to 3 bits of a code. */
 export type LevelBlock = Block;

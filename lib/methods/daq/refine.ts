@@ -2,13 +2,13 @@
  * Refinement of a whole quantised matrix against the original weights in the full damped second moment: coordinate descent over the codes and refits
  * of the scales, block by block. Every step can only lower tr((W - Q) H (W - Q)ᵀ).
  */
-import { NumericalError } from "../tensor/errors.ts";
-import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix, matrix64 } from "../tensor/matrix.ts";
-import type { RowLoop } from "../tensor/row_loop.ts";
-import { newScratch, type Scratch } from "../tensor/scratch.ts";
-import { balanceScales, type Block, CHUNK, chunks, roundScales } from "./daq_block.ts";
-import type { RefitTarget } from "./daq_refit.ts";
+import { NumericalError } from "../../tensor/errors.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { type Matrix, matrix, matrix64 } from "../../tensor/matrix.ts";
+import type { RowLoop } from "../../tensor/row_loop.ts";
+import { newScratch, type Scratch } from "../../tensor/scratch.ts";
+import { balanceScales, type Block, CHUNK, chunks, roundScales } from "./block.ts";
+import type { RefitTarget } from "./refit.ts";
 
 /** What refinement asks of a kind of block: planes, or uniform levels. */
 export interface BlockSteps {

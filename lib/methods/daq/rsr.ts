@@ -2,13 +2,13 @@
  * Row-column rescaling (RSR): weighted alternating least squares for the scales of K binary planes, with updates of the signs in between (Eqs. 6, 8
  * and 9 of Quant-dLLM, Alg. 2).
  */
-import type { Kernels } from "../tensor/kernels.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks } from "./daq_block.ts";
-import { type FitWeights, type PlaneArgs, rescaleColumns, rescaleLoop } from "./daq_rescale.ts";
-import { jointSigns, residual, signLoop } from "./daq_signs.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { type Block, CHUNK, chunks } from "./block.ts";
+import { type FitWeights, type PlaneArgs, rescaleColumns, rescaleLoop } from "./rescale.ts";
+import { jointSigns, residual, signLoop } from "./signs.ts";
 
-export type { FitWeights } from "./daq_rescale.ts";
+export type { FitWeights } from "./rescale.ts";
 
 export interface RsrOptions {
   /** Alternations of all scale updates and the sign update; 0 keeps the initial planes. */

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Block, newBlock, valueAt } from "../../lib/quant/daq_block.ts";
-import { rescaleColumns, rescaleLoop } from "../../lib/quant/daq_rescale.ts";
-import { sequentialSigns } from "../../lib/quant/daq_sequential.ts";
-import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
-import { rng } from "../../lib/tensor/rng.ts";
+import { type Block, newBlock, valueAt } from "../../../lib/methods/daq/block.ts";
+import { rescaleColumns, rescaleLoop } from "../../../lib/methods/daq/rescale.ts";
+import { sequentialSigns } from "../../../lib/methods/daq/sequential.ts";
+import { referenceKernels as kernels } from "../../../lib/tensor/kernels.ts";
+import { rng } from "../../../lib/tensor/rng.ts";
 
 /** A block with scales and codes drawn at random: some scales negative, and a share of them zero. */
 function drawn(rows: number, width: number, order: number, zeros = 0): Block {

@@ -1,10 +1,10 @@
 /** Scales for fixed signs that minimise the error of a block in a quadratic form: (T - Q) G (T - Q)ᵀ summed over rows. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { cholesky } from "../tensor/linalg.ts";
-import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { newScratch } from "../tensor/scratch.ts";
-import { type Block, CHUNK, chunks, IN_PLACE } from "./daq_block.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { cholesky } from "../../tensor/linalg.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { newScratch } from "../../tensor/scratch.ts";
+import { type Block, CHUNK, chunks, IN_PLACE } from "./block.ts";
 
 /** The quadratic form and what is to be matched under it. */
 export interface RefitTarget {

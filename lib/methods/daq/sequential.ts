@@ -1,11 +1,11 @@
 /** Signs column by column inside a block, each column seeing the rounding errors of those before it (the inner loop of GPTQ on 2^K levels). */
-import type { Kernels } from "../tensor/kernels.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { invertLower } from "../tensor/linalg.ts";
-import { matrix64 } from "../tensor/matrix.ts";
-import { newScratch, type Scratch } from "../tensor/scratch.ts";
-import { compensateRow } from "./obs.ts";
-import { type Block, CHUNK, chunks, nearestCode, rowScales, valueAt } from "./daq_block.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { invertLower } from "../../tensor/linalg.ts";
+import { matrix64 } from "../../tensor/matrix.ts";
+import { newScratch, type Scratch } from "../../tensor/scratch.ts";
+import { compensateRow } from "../../quant/obs.ts";
+import { type Block, CHUNK, chunks, nearestCode, rowScales, valueAt } from "./block.ts";
 
 /**
  * Sets all signs of `block` for its scales as they stand: q_j is the level nearest to the running w_j, then w_p -= (w_j - q_j) / U_jj · U_jp for

@@ -1,7 +1,7 @@
 /** Signs of a block for its scales as they stand. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks, nearestCode, rowScales } from "./daq_block.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { type Block, CHUNK, chunks, nearestCode, rowScales } from "./block.ts";
 
 /** All signs again for the scales as they stand (after rounding them). */
 export async function refreshSigns(block: Block, mode: "joint" | "per-order", kernels: Kernels): Promise<void> {

@@ -1,8 +1,8 @@
 /** The fit of one column block on uniform levels: scales and codes, in the order that the settings ask for. */
-import { matrix } from "../tensor/matrix.ts";
-import { balanceScales, roundScales } from "./daq_block.ts";
-import { conditionalMoment, type fitBlock, fitWeights } from "./daq_fit.ts";
-import { sequentialSigns } from "./daq_sequential.ts";
+import { matrix } from "../../tensor/matrix.ts";
+import { balanceScales, roundScales } from "./block.ts";
+import { conditionalMoment, type fitBlock, fitWeights } from "./fit.ts";
+import { sequentialSigns } from "./sequential.ts";
 import { asPlanes, decodeBlock, nearestCodes, newLevelBlock } from "./levels_block.ts";
 import { refitColumns, refitRows } from "./levels_refit.ts";
 import { fitLevels } from "./levels_rsr.ts";

@@ -2,20 +2,20 @@
  * Quantising a linear by column blocks, each fitted to its weights compensated for all earlier blocks, the whole then refined against the output error
  * (Eq. 4). What blocks are made of, binary planes or uniform levels, is a `BlockKind`.
  */
-import { NumericalError } from "../tensor/errors.ts";
-import { referenceKernels } from "../tensor/kernels.ts";
-import type { UpperFactor } from "../tensor/linalg.ts";
-import { type Matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { newScratch } from "../tensor/scratch.ts";
-import { allocateAcross, blockScores } from "./abmp.ts";
-import { encodeBlocks } from "./forms/grouped.ts";
-import { type fitBlock, marginals } from "./daq_fit.ts";
-import { type DaqOptions, type DaqSettings, profiles, settingsOf } from "./daq_options.ts";
-import { blockOrdersFor } from "./daq_orders.ts";
-import { dampened, sharedFactor } from "./factor.ts";
-import { aliveInputs, readHessian, readWeight } from "./linear.ts";
-import type { LinearInput, LinearScore, Method, QuantizedLinear } from "./method.ts";
-import { obs } from "./obs.ts";
+import { NumericalError } from "../../tensor/errors.ts";
+import { referenceKernels } from "../../tensor/kernels.ts";
+import type { UpperFactor } from "../../tensor/linalg.ts";
+import { type Matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
+import { newScratch } from "../../tensor/scratch.ts";
+import { allocateAcross, blockScores } from "../abmp.ts";
+import { encodeBlocks } from "../../quant/forms/grouped.ts";
+import { type fitBlock, marginals } from "./fit.ts";
+import { type DaqOptions, type DaqSettings, profiles, settingsOf } from "./options.ts";
+import { blockOrdersFor } from "./orders.ts";
+import { dampened, sharedFactor } from "../../quant/factor.ts";
+import { aliveInputs, readHessian, readWeight } from "../../quant/linear.ts";
+import type { LinearInput, LinearScore, Method, QuantizedLinear } from "../../quant/method.ts";
+import { obs } from "../../quant/obs.ts";
 import { type BlockSteps, type PlacedBlock, refine } from "./refine.ts";
 
 /** What the blocks of a method are made of. */

@@ -1,7 +1,7 @@
 /** One update of the scales of a plane: rows by Eq. 8 in a row loop, columns by Eq. 9 from its sums. */
-import { defineRows } from "../tensor/row_loop.ts";
-import { type Block, CHUNK, chunks } from "./daq_block.ts";
-import { residual, scratchFor, signPlane, signRow } from "./daq_signs.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { type Block, CHUNK, chunks } from "./block.ts";
+import { residual, scratchFor, signPlane, signRow } from "./signs.ts";
 
 /** Weights omega_ij = columnWeight_j · (salient_ij ? salientWeight : 1) of the squared errors: Lambda² of Eq. 6. */
 export type FitWeights = {

@@ -1,8 +1,8 @@
 /** Row-column rescaling for uniform levels: weighted alternating least squares for one row and one column scale, with the nearest codes in between. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { CHUNK, chunks } from "./daq_block.ts";
-import { type FitWeights, keepSums, totalSums } from "./daq_rescale.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { CHUNK, chunks } from "./block.ts";
+import { type FitWeights, keepSums, totalSums } from "./rescale.ts";
 import { codeRow, inverse, type LevelBlock, nearestCodes } from "./levels_block.ts";
 
 // a of the best 2^K uniform levels of a Gaussian in units of its mean magnitude, K = 1, 2, 3 (Max 1960: half the steps .9957 and .5860, and 2/pi's root).

@@ -1,9 +1,9 @@
 /** Scales for fixed codes that minimise the error of a block in a quadratic form, (T - Q) G (T - Q)ᵀ summed over rows. */
-import type { Kernels } from "../tensor/kernels.ts";
-import { matrix } from "../tensor/matrix.ts";
-import { defineRows } from "../tensor/row_loop.ts";
-import { CHUNK, chunks, IN_PLACE } from "./daq_block.ts";
-import { type RefitTarget, stepColumns } from "./daq_refit.ts";
+import type { Kernels } from "../../tensor/kernels.ts";
+import { matrix } from "../../tensor/matrix.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { CHUNK, chunks, IN_PLACE } from "./block.ts";
+import { type RefitTarget, stepColumns } from "./refit.ts";
 import type { LevelBlock } from "./levels_block.ts";
 
 /** Row scales: a_i = m T Gᵀ / (m G mᵀ) with m = c o z_i, z = 2q - (2^K - 1) (o: elementwise). */

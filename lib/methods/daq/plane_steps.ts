@@ -1,7 +1,7 @@
 /** The steps of refinement (`refine.ts`) for blocks of binary planes. */
-import { defineRows } from "../tensor/row_loop.ts";
-import { CHUNK, decode, nearestCode, rowScales, valueAt } from "./daq_block.ts";
-import { refitColumns, refitRows } from "./daq_refit.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { CHUNK, decode, nearestCode, rowScales, valueAt } from "./block.ts";
+import { refitColumns, refitRows } from "./refit.ts";
 import type { BlockSteps, DescendArgs } from "./refine.ts";
 
 const descendLoop = defineRows({

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { abmp, allocate, allocateAcross, allocateByLoss, blockScores, expectedLosses } from "../../lib/quant/abmp.ts";
+import { abmp, allocate, allocateAcross, allocateByLoss, blockScores, expectedLosses } from "../../lib/methods/abmp.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 
 const count = (orders: number[], k: number) => orders.filter((order) => order === k).length;

@@ -1,6 +1,6 @@
 /** The steps of refinement (`refine.ts`) for blocks on uniform levels. */
-import { defineRows } from "../tensor/row_loop.ts";
-import { CHUNK } from "./daq_block.ts";
+import { defineRows } from "../../tensor/row_loop.ts";
+import { CHUNK } from "./block.ts";
 import { decodeBlock, inverse, nearestLevel } from "./levels_block.ts";
 import { refitColumns, refitRows } from "./levels_refit.ts";
 import type { BlockSteps, DescendArgs } from "./refine.ts";

@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { abmp } from "../../lib/quant/abmp.ts";
-import { blockOrders } from "../../lib/quant/forms/binary.ts";
-import { daq, type DaqOptions } from "../../lib/quant/daq.ts";
-import { fitBlock, salientMask } from "../../lib/quant/daq_fit.ts";
-import { profiles } from "../../lib/quant/daq_options.ts";
-import { dequantize } from "../../lib/quant/forms/decode.ts";
-import { referenceKernels } from "../../lib/tensor/kernels.ts";
-import { upperFactor } from "../../lib/tensor/linalg.ts";
-import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
-import { all, even, expectedBlock, odd, relativeError, salient, W } from "../oracles/layer_a_binary.ts";
+import { abmp } from "../../../lib/methods/abmp.ts";
+import { blockOrders } from "../../../lib/quant/forms/binary.ts";
+import { daq, type DaqOptions } from "../../../lib/methods/daq/daq.ts";
+import { fitBlock, salientMask } from "../../../lib/methods/daq/fit.ts";
+import { profiles } from "../../../lib/methods/daq/options.ts";
+import { dequantize } from "../../../lib/quant/forms/decode.ts";
+import { referenceKernels } from "../../../lib/tensor/kernels.ts";
+import { upperFactor } from "../../../lib/tensor/linalg.ts";
+import { matrix, matrix64 } from "../../../lib/tensor/matrix.ts";
+import { all, even, expectedBlock, odd, relativeError, salient, W } from "../../oracles/layer_a_binary.ts";
 
 const quantized = (options: Partial<DaqOptions>, H = all) =>
   daq({ bits: 2, group: 128, ...options }).quantize({ name: "layer A", W, H });

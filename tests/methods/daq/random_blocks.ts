@@ -1,6 +1,6 @@
 /** Blocks of random codes and scales, for tests of the stored forms. */
-import { type Block, roundScales } from "../../lib/quant/daq_block.ts";
-import { rng } from "../../lib/tensor/rng.ts";
+import { type Block, roundScales } from "../../../lib/methods/daq/block.ts";
+import { rng } from "../../../lib/tensor/rng.ts";
 
 /** A block of each width and order, made by `make`; its scales are numbers that fp16 holds. */
 export function randomBlocks(

@@ -3,12 +3,12 @@
  * (Eq. 3), fitted to the weights (Eq. 6) or to the output error tr((W - Q) H (W - Q)ᵀ) (Eq. 4).
  */
 import { type BlockKind, blockwise } from "./blockwise.ts";
-import { fitBlock } from "./daq_fit.ts";
-import { type DaqOptions, nameOf } from "./daq_options.ts";
-import { planeSteps } from "./daq_refine.ts";
-import type { Method } from "./method.ts";
+import { fitBlock } from "./fit.ts";
+import { type DaqOptions, nameOf } from "./options.ts";
+import { planeSteps } from "./plane_steps.ts";
+import type { Method } from "../../quant/method.ts";
 
-export type { DaqOptions, DaqProfile, DaqSettings } from "./daq_options.ts";
+export type { DaqOptions, DaqProfile, DaqSettings } from "./options.ts";
 
 const planes: BlockKind = {
   method: "daq",
