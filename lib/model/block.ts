@@ -1,5 +1,5 @@
 /** The block of LLaDA, Dream and their kin (bidirectional Llama: RMSNorm, RoPE, full attention, SwiGLU or experts) as operators of a graph. */
-import type { Graph, Value } from "./graph.ts";
+import type { Graph, Value } from "../onnx/graph.ts";
 import { mixture } from "./mixture.ts";
 import {
   add,
@@ -13,7 +13,7 @@ import {
   rmsNorm,
   rope,
   sigmoid,
-} from "./ops.ts";
+} from "../onnx/ops.ts";
 
 /** The numbers of a model's shape that the graphs need. */
 export interface Architecture {

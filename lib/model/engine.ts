@@ -19,9 +19,9 @@ import {
   swiGlu,
   weightShape,
 } from "./block.ts";
-import { Graph, type Value } from "./graph.ts";
+import { Graph, type Value } from "../onnx/graph.ts";
 import { routing } from "./mixture.ts";
-import { matmul, mul, rmsNorm } from "./ops.ts";
+import { matmul, mul, rmsNorm } from "../onnx/ops.ts";
 import type { Feed, Runtime, Session } from "./runtime.ts";
 
 /** The weights of one block: float32 arrays of the shapes of `weightShape`. */

@@ -2,8 +2,8 @@
 import { bytesOf, halvesOf } from "../quant/forms/grouped.ts";
 import { unpackBits } from "../format/bits.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Graph, Value } from "./graph.ts";
-import { gather, mul, sub } from "./ops.ts";
+import type { Graph, Value } from "../onnx/graph.ts";
+import { gather, mul, sub } from "../onnx/ops.ts";
 
 /**
  * Rows of a stored matrix `[vocab, width]` at tokens `[batch, time]`, as float32 `[batch, time, width]`: s (code - zero), as it decodes. Gives the

@@ -5,8 +5,8 @@ import { DataFiles } from "./export_data.ts";
 import { packedEmbedding } from "./export_embedding.ts";
 import { ExportGraph } from "./export_graph.ts";
 import { type FloatType, tensorBytes } from "./export_weights.ts";
-import type { Value } from "./graph.ts";
-import { gather, linear, matmul, rmsNorm } from "./ops.ts";
+import type { Value } from "../onnx/graph.ts";
+import { gather, linear, matmul, rmsNorm } from "../onnx/ops.ts";
 import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "./packed_linear.ts";
 import { writeFile } from "./shard_writer.ts";
 

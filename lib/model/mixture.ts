@@ -1,8 +1,8 @@
 /** A mixture of experts (LLaDA-MoE) as operators of a graph: every token goes through the experts that the router picks. For inference. */
 import type { Architecture, BlockParts } from "./block.ts";
 import { swiGlu } from "./block.ts";
-import type { Graph, Value } from "./graph.ts";
-import { div, gather, matmul, mul, reduceSum, reshape, softmax } from "./ops.ts";
+import type { Graph, Value } from "../onnx/graph.ts";
+import { div, gather, matmul, mul, reduceSum, reshape, softmax } from "../onnx/ops.ts";
 
 /**
  * Routing weights `[n, experts]` of h `[n, width]`: softmax over all experts, kept for the `active` largest (ties to the lowest index) and zero

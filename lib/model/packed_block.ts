@@ -2,8 +2,8 @@
 import type { QuantizedLinear } from "../quant/method.ts";
 import { type Architecture, block, type BlockParts, blockWeights, linears, weightShape } from "./block.ts";
 import type { Names } from "./families.ts";
-import { Graph, type Value } from "./graph.ts";
-import { linear, matmul } from "./ops.ts";
+import { Graph, type Value } from "../onnx/graph.ts";
+import { linear, matmul } from "../onnx/ops.ts";
 import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";
 import { meanPlanes, type Route, routeOf } from "./packed_route.ts";
 import type { QuantizedSource } from "./weights.ts";

@@ -1,8 +1,8 @@
 /** Linears that run from their stored codes: nodes of a graph over `com.microsoft.MatMulNBits`, weights beside the graph. */
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Graph, Value } from "./graph.ts";
-import { absent } from "./graph.ts";
-import { add, matmul, mul, reduceSum } from "./ops.ts";
+import type { Graph, Value } from "../onnx/graph.ts";
+import { absent } from "../onnx/graph.ts";
+import { add, matmul, mul, reduceSum } from "../onnx/ops.ts";
 import type { Run, StoredTerms, Term } from "./packed_kernel.ts";
 import { termsOf } from "./packed_terms.ts";
 

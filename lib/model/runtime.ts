@@ -2,8 +2,8 @@
 import * as ort from "onnxruntime-node";
 import { type GemmOptions, type Products, productShape } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { type External, Graph } from "./graph.ts";
-import { matmul } from "./ops.ts";
+import { type External, Graph } from "../onnx/graph.ts";
+import { matmul } from "../onnx/ops.ts";
 
 /** Where the arithmetic runs. `auto` takes a GPU when there is one. */
 export type Device = "auto" | "cpu" | "webgpu" | "cuda";

@@ -3,7 +3,7 @@
  * load at a time, and the calling thread stays free.
  */
 import { Worker } from "node:worker_threads";
-import type { External } from "./graph.ts";
+import type { External } from "../onnx/graph.ts";
 import type { Feed, Float32Feed, Runtime, Session } from "./runtime.ts";
 
 /** An array as a message: a thread that receives views walks over all their entries, but takes a buffer as it is. */

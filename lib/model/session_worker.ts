@@ -1,6 +1,6 @@
 /** The host's side: a runtime of its own, and the sessions that it was asked for. */
 import { parentPort, workerData } from "node:worker_threads";
-import type { External } from "./graph.ts";
+import type { External } from "../onnx/graph.ts";
 import { type Feed, openRuntime, type Session } from "./runtime.ts";
 import { flat, type HostAnswer, type HostRequest, unflat } from "./session_host.ts";
 

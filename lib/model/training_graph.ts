@@ -1,8 +1,22 @@
 /** Forward, backward and the optimiser step of a whole model as one graph. */
 import { type Architecture, block, blockWeights, denseParts, ropeTables, weightShape } from "./block.ts";
-import { gradients } from "./autodiff.ts";
-import { Graph, type Value } from "./graph.ts";
-import { add, div, gather, logSoftmax, matmul, min, mul, pick, reduceSum, reshape, rmsNorm, sqrt, sub } from "./ops.ts";
+import { gradients } from "../onnx/autodiff.ts";
+import { Graph, type Value } from "../onnx/graph.ts";
+import {
+  add,
+  div,
+  gather,
+  logSoftmax,
+  matmul,
+  min,
+  mul,
+  pick,
+  reduceSum,
+  reshape,
+  rmsNorm,
+  sqrt,
+  sub,
+} from "../onnx/ops.ts";
 
 /** A trainable tensor: its place in the model, its shape, and whether it is a linear of a block: those take Muon with weight decay, the rest Adam. */
 export interface Parameter {

@@ -9,7 +9,7 @@ import { abmp } from "../../lib/methods/abmp.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { except } from "../../lib/quant/except.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
-import { deviation } from "../model/onnx_run.ts";
+import { deviation } from "../onnx/onnx_run.ts";
 import {
   checkpointTensors,
   familyConfigs,

@@ -13,7 +13,7 @@ import { except } from "../../lib/quant/except.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import { LOGITS_TINY, ONNX_INT8 } from "../tolerances.ts";
-import { deviation, runOnnx } from "./onnx_run.ts";
+import { deviation, runOnnx } from "../onnx/onnx_run.ts";
 import {
   checkpointTensors,
   familyConfigs,

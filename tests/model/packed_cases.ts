@@ -1,6 +1,6 @@
 /** Stored linears of every form, and how far packed nodes are from what they decode to. */
 import { assertEquals } from "@std/assert";
-import { Graph } from "../../lib/model/graph.ts";
+import { Graph } from "../../lib/onnx/graph.ts";
 import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/model/packed_linear.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";

@@ -17,7 +17,7 @@ import {
   tinyWeights,
   writeCheckpoint,
 } from "../model/tiny.ts";
-import { deviation, runOnnx } from "../model/onnx_run.ts";
+import { deviation, runOnnx } from "../onnx/onnx_run.ts";
 import { LOGITS_BF16, LOGITS_TINY } from "../tolerances.ts";
 
 const cpu = { device: "cpu", threads: 1, weights: "held" } as const;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { deno } from "../deno.ts";
-import { deviation, runOnnx } from "../model/onnx_run.ts";
+import { deviation, runOnnx } from "../onnx/onnx_run.ts";
 import { loadModel } from "../../lib/model/checkpoint.ts";
 import { inFolder, randomTokens } from "../model/tiny.ts";
 import { LOGITS_CPU } from "../tolerances.ts";

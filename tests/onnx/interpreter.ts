@@ -1,5 +1,5 @@
 /** Graphs in float64, operator by operator in plain loops: what gradients are differenced with. */
-import type { Graph, Node, Value } from "../../lib/model/graph.ts";
+import type { Graph, Node, Value } from "../../lib/onnx/graph.ts";
 
 export interface Tensor {
   readonly shape: readonly number[];
