@@ -26,9 +26,9 @@ export { dreamSampler, lladaSampler, sample, type Sampler } from "./diffusion/sa
 // Models
 export { Engine } from "./model/engine.ts";
 export { familyOf, lladaShapes } from "./model/families.ts";
-export { type FastKernels, fastKernels } from "./model/kernels.ts";
+export { type FastKernels, fastKernels } from "./runtime/kernels.ts";
 export type { Model } from "./model/model.ts";
-export { type Device, openRuntime } from "./model/runtime.ts";
+export { type Device, openRuntime } from "./runtime/runtime.ts";
 export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
 export { freeDisk, freeMemory } from "./model/room.ts";
 export { type CheckpointSource, openSource } from "./model/source.ts";

@@ -63,7 +63,7 @@ export function upwardEdges(edges: readonly Edge[]): string[] {
 
 /** Importers of onnxruntime beyond the one that may. */
 export function foreignRuntimes(edges: readonly Edge[]): string[] {
-  return edges.filter(({ from, to }) => /onnxruntime/.test(to) && from !== "lib/model/runtime.ts")
+  return edges.filter(({ from, to }) => /onnxruntime/.test(to) && from !== "lib/runtime/runtime.ts")
     .map(({ from, to }) => `${from} imports ${to}`);
 }
 

@@ -60,7 +60,7 @@ Deno.test("imports point down, as Deno resolves them from lib/mod.ts", async () 
   assert(edges.length > 100, `only ${edges.length} edges were read`);
   assertEquals(upwardEdges(edges), []);
   assertEquals(foreignRuntimes(edges), []);
-  assert(edges.some(({ from, to }) => from === "lib/model/runtime.ts" && /onnxruntime-node/.test(to)));
+  assert(edges.some(({ from, to }) => from === "lib/runtime/runtime.ts" && /onnxruntime-node/.test(to)));
 });
 
 Deno.test("imports point down in every file of lib, scripts and notebooks", () => {
@@ -117,7 +117,7 @@ Deno.test("upward edges are found", () => {
 
 Deno.test("a second importer of onnxruntime is found", () => {
   for (const to of ["onnxruntime-node", "npm:onnxruntime-node@1.30.0", "npm:/onnxruntime-common@1.30.0"]) {
-    assertEquals(foreignRuntimes([{ from: "lib/model/runtime.ts", to }]), []);
+    assertEquals(foreignRuntimes([{ from: "lib/runtime/runtime.ts", to }]), []);
     for (const from of ["lib/model/engine.ts", "scripts/quantize.ts"]) {
       assertEquals(foreignRuntimes([{ from, to }]), [`${from} imports ${to}`]);
     }

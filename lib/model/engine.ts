@@ -22,7 +22,7 @@ import {
 import { Graph, type Value } from "../onnx/graph.ts";
 import { routing } from "./mixture.ts";
 import { matmul, mul, rmsNorm } from "../onnx/ops.ts";
-import type { Feed, Runtime, Session } from "./runtime.ts";
+import type { Feed, Runtime, Session } from "../runtime/runtime.ts";
 
 /** The weights of one block: float32 arrays of the shapes of `weightShape`. */
 export type BlockTensors = Readonly<Record<BlockWeight, Float32Array>>;

@@ -7,8 +7,8 @@ import { checkedShape, packedBlockGraph, readPackedBlock } from "./packed_block.
 import { PackedHead } from "./packed_head.ts";
 import type { AccuracyLevel, PackLinearOptions } from "./packed_linear.ts";
 import { PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
-import type { Session } from "./runtime.ts";
-import type { SessionOpener } from "./session_host.ts";
+import type { Session } from "../runtime/runtime.ts";
+import type { SessionOpener } from "../runtime/session_host.ts";
 import { type QuantizedSource, StreamedWeights } from "./weights.ts";
 
 export interface PackedOptions {

@@ -7,8 +7,8 @@ import type { RawLogits } from "./forward.ts";
 import { Graph } from "../onnx/graph.ts";
 import { gather, rmsNorm } from "../onnx/ops.ts";
 import { ownArrays, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";
-import type { Session } from "./runtime.ts";
-import type { SessionOpener } from "./session_host.ts";
+import type { Session } from "../runtime/runtime.ts";
+import type { SessionOpener } from "../runtime/session_host.ts";
 
 /** Rows of the vocabulary per session. */
 const ROWS = 32768;

@@ -1,7 +1,7 @@
 /** A model and a method make a new model: block by block in natural order, each stage calibrated on what the already quantised part produces. */
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { Method, QuantizedLinear } from "../quant/method.ts";
-import { fastKernels } from "../model/kernels.ts";
+import { fastKernels } from "../runtime/kernels.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import type { Model } from "../model/model.ts";
 import { heldStates, slice } from "./hidden.ts";

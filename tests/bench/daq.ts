@@ -1,6 +1,6 @@
 /** DAQ of one 4096 x 4096 linear at order 2, block 128, H given: fast kernels; plain kernels on fewer rows and columns, scaled. */
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { secondMoment, weights } from "./inputs.ts";
 import { report, scaled, time } from "./report.ts";

@@ -1,6 +1,6 @@
 /** The upper factor of a damped inverse: fast kernels at n = 4096, plain loops at a smaller n scaled by the cube. */
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { cholesky, invertLower, upperFactor } from "../../lib/tensor/linalg.ts";
 import { matrix64 } from "../../lib/tensor/matrix.ts";

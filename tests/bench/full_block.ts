@@ -4,12 +4,12 @@
  *
  *     deno run -A tests/bench/full_block.ts [official|plus|levels|gptq] [windows] [length] [--memory]
  */
-import { fastKernels } from "../../lib/model/kernels.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
 import { planQuantization } from "../../lib/pipeline/plan.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";

@@ -1,6 +1,6 @@
 /** GPTQ of one 4096 x 4096 linear, H given: fast kernels; plain kernels on fewer rows and columns, scaled. */
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { secondMoment, weights } from "./inputs.ts";

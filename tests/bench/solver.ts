@@ -3,8 +3,8 @@
  * with all weights of the block held. Arguments: methods to run (official, plus, gptq; all by default), and `only=down` for some of the linears.
  */
 import process from "node:process";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import type { Method } from "../../lib/quant/method.ts";

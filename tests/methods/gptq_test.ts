@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { Graph } from "../../lib/onnx/graph.ts";
 import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/model/packed_linear.ts";
-import type { Runtime } from "../../lib/model/runtime.ts";
+import type { Runtime } from "../../lib/runtime/runtime.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";

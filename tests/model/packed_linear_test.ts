@@ -1,6 +1,6 @@
 import { assert, assertThrows } from "@std/assert";
 import { packLinear } from "../../lib/model/packed_linear.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts";
 import { cases, errors } from "./packed_cases.ts";
 import { randomBlocks } from "./packed_layers.ts";

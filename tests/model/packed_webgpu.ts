@@ -4,7 +4,7 @@
  */
 import { Engine } from "../../lib/model/engine.ts";
 import { PackedForward } from "../../lib/model/packed_forward.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { cases, errors } from "./packed_cases.ts";
 import { denseForward, logits, packedSource, typical } from "./packed_model.ts";
 import { architectureOf, randomTokens, tinyConfig } from "./tiny.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { LOGITS_PACKED_INT8, PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts";
-import { onSoftwareVulkan } from "./software_vulkan.ts";
+import { onSoftwareVulkan } from "../runtime/software_vulkan.ts";
 
 Deno.test("packed linears and a packed model on webgpu, with software Vulkan", async () => {
   const stdout = await onSoftwareVulkan(new URL("./packed_webgpu.ts", import.meta.url).href);

@@ -5,7 +5,7 @@ import { Engine } from "../../lib/model/engine.ts";
 import { type Config, familyOf } from "../../lib/model/families.ts";
 import { writeFileAtomic } from "../../lib/model/file_source.ts";
 import { Model, type TextTokenizer } from "../../lib/model/model.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { HeldWeights, type WeightArrays } from "../../lib/model/weights.ts";
 import { bfloat16ToFloat, floatToBfloat16, floatToHalf } from "../../lib/tensor/half.ts";
 import { rng } from "../../lib/tensor/rng.ts";

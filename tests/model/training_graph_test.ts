@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Architecture } from "../../lib/model/block.ts";
-import { type Feed, openRuntime, type Runtime } from "../../lib/model/runtime.ts";
+import { type Feed, openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
 import { gradientGraph, type Optimiser, parametersOf, stateOf, trainingGraph } from "../../lib/model/training_graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";

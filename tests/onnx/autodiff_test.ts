@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { gradients } from "../../lib/onnx/autodiff.ts";
 import { Graph, type Value } from "../../lib/onnx/graph.ts";
 import * as op from "../../lib/onnx/ops.ts";
-import { type Feed, openRuntime } from "../../lib/model/runtime.ts";
+import { type Feed, openRuntime } from "../../lib/runtime/runtime.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";
 import { GRADIENT_RELATIVE } from "../tolerances.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { streamedModel } from "../../lib/model/checkpoint.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";

@@ -2,8 +2,8 @@
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { llada8b, residentMemory, writeSynthetic } from "../bench/synthetic.ts";

@@ -5,7 +5,7 @@ import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { Model } from "../../lib/model/model.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { quantizeCheckpoint, type QuantizeCheckpointOptions } from "../../lib/pipeline/quantize_checkpoint.ts";
 import { abmp } from "../../lib/methods/abmp.ts";

@@ -2,7 +2,7 @@
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";

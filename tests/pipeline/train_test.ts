@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Engine } from "../../lib/model/engine.ts";
 import { loadModel } from "../../lib/model/checkpoint.ts";
 import { saveModel } from "../../lib/model/save.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import {
   initialState,
   learningRate,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";
 import { cholesky, invertLower, upperFactor } from "../../lib/tensor/linalg.ts";
 import { asMatrix64, matrix, type Matrix64, matrix64 } from "../../lib/tensor/matrix.ts";

@@ -3,12 +3,12 @@
  * webgpu_test.ts with the Vulkan driver set, which must be before a process starts.
  */
 import { loadModel } from "../../lib/model/checkpoint.ts";
-import { openRuntime, type Runtime } from "../../lib/model/runtime.ts";
+import { openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
 import { gradientGraph, parametersOf } from "../../lib/model/training_graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";
-import * as oracle from "./llada_oracle.ts";
-import { architectureOf, tinyConfig } from "./tiny.ts";
+import * as oracle from "../model/llada_oracle.ts";
+import { architectureOf, tinyConfig } from "../model/tiny.ts";
 
 const architecture = architectureOf(tinyConfig());
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { openRuntime } from "../../lib/model/runtime.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { deno } from "../deno.ts";
 import { LOGITS_WEBGPU } from "../tolerances.ts";
 import { onSoftwareVulkan } from "./software_vulkan.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { fastKernels } from "../../lib/model/kernels.ts";
-import { openRuntime } from "../../lib/model/runtime.ts";
-import { RowPool } from "../../lib/model/row_pool.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
+import { openRuntime } from "../../lib/runtime/runtime.ts";
+import { RowPool } from "../../lib/runtime/row_pool.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Device, openRuntime } from "../../lib/model/runtime.ts";
-import { fastKernels } from "../../lib/model/kernels.ts";
+import { type Device, openRuntime } from "../../lib/runtime/runtime.ts";
+import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
