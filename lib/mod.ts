@@ -25,7 +25,7 @@ export { dreamSampler, lladaSampler, sample, type Sampler } from "./diffusion/sa
 
 // Models
 export { Engine } from "./model/engine.ts";
-export { familyOf, lladaShapes } from "./model/families.ts";
+export { familyOf, lladaShapes } from "./model/families/families.ts";
 export { type FastKernels, fastKernels } from "./runtime/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./runtime/runtime.ts";

@@ -3,7 +3,7 @@ import type { QuantizedLinear } from "../quant/method.ts";
 import type { TensorSource } from "../format/tensor_source.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "./block.ts";
 import { Engine } from "./engine.ts";
-import { type Config, type Family, familyOf } from "./families.ts";
+import { type Config, type Family, familyOf } from "./families/families.ts";
 import { Model, type TextTokenizer } from "./model.ts";
 import { PackedForward } from "./packed_forward.ts";
 import type { AccuracyLevel } from "./packed_linear.ts";

@@ -5,7 +5,7 @@ import { storedBits } from "../quant/forms/decode.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, type Linear, linears, linearShape } from "./block.ts";
 import type { Engine, Hidden } from "./engine.ts";
-import type { Config, Family } from "./families.ts";
+import type { Config, Family } from "./families/families.ts";
 import { DenseForward, type Forward } from "./forward.ts";
 import { overlay, type Weights } from "./weights.ts";
 

@@ -1,7 +1,7 @@
 /** One block from its stored codes: what is read of the checkpoint, and the graph made of it. */
 import type { QuantizedLinear } from "../quant/method.ts";
 import { type Architecture, block, type BlockParts, blockWeights, linears, weightShape } from "./block.ts";
-import type { Names } from "./families.ts";
+import type { Names } from "./families/families.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
 import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";

@@ -1,7 +1,7 @@
 /** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
 import { ropeTables } from "./block.ts";
 import type { BlockTensors, Engine, Hidden } from "./engine.ts";
-import type { Names } from "./families.ts";
+import type { Names } from "./families/families.ts";
 import type { Forward, RawLogits } from "./forward.ts";
 import { checkedShape, packedBlockGraph, readPackedBlock } from "./packed_block.ts";
 import { PackedHead } from "./packed_head.ts";

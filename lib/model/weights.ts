@@ -5,7 +5,7 @@ import { rowsOf } from "../quant/forms/rows_of.ts";
 import { dequantize } from "../quant/forms/decode.ts";
 import { type Architecture, blockWeights, linears } from "./block.ts";
 import type { BlockTensors } from "./engine.ts";
-import type { Names } from "./families.ts";
+import type { Names } from "./families/families.ts";
 
 export interface Weights {
   /** Rows of the embedding at `tokens`, `[n, width]`. */

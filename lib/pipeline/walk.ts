@@ -5,7 +5,7 @@ import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, type Linear, linearShape, stages } from "../model/block.ts";
 import type { BlockTensors } from "../model/engine.ts";
-import type { Names } from "../model/families.ts";
+import type { Names } from "../model/families/families.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates } from "./hidden.ts";
 import { type Moment, secondMoments } from "./moments.ts";

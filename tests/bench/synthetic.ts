@@ -2,7 +2,7 @@
 import process from "node:process";
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import { tensorShapes } from "../../lib/model/checkpoint.ts";
-import { type Config, familyOf } from "../../lib/model/families.ts";
+import { type Config, familyOf } from "../../lib/model/families/families.ts";
 import { writeFileAtomic } from "../../lib/model/file_source.ts";
 
 /** The config of LLaDA-8B with `layers` blocks; its vocabulary is 126464. */

@@ -5,7 +5,7 @@ import { type ByteSource, memorySource } from "../../lib/format/byte_source.ts";
 import { encodeSafetensors, joinChunks, openSafetensors } from "../../lib/format/safetensors.ts";
 import { openShards, type TensorSource } from "../../lib/format/shards.ts";
 import { blockWeights, weightShape } from "../../lib/model/block.ts";
-import { familyOf } from "../../lib/model/families.ts";
+import { familyOf } from "../../lib/model/families/families.ts";
 import { parseJsonObject } from "../../lib/model/file_source.ts";
 import { familyConfigs } from "./tiny.ts";
 

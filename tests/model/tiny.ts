@@ -2,7 +2,7 @@
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import { blockWeights, weightShape } from "../../lib/model/block.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { type Config, familyOf } from "../../lib/model/families.ts";
+import { type Config, familyOf } from "../../lib/model/families/families.ts";
 import { writeFileAtomic } from "../../lib/model/file_source.ts";
 import { Model, type TextTokenizer } from "../../lib/model/model.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";

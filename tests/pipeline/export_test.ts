@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
-import type { Config } from "../../lib/model/families.ts";
+import type { Config } from "../../lib/model/families/families.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { exportCheckpoint } from "../../lib/pipeline/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";

@@ -1,10 +1,10 @@
 /** Every architecture is one row of this table: how its config is read and what its tensors are called. */
-import type { Architecture, BlockWeight } from "./block.ts";
-import { type Config, shown } from "./config.ts";
-import { llada, lladaMoe } from "./family_llada.ts";
-import { dream, qwen2, qwen3 } from "./family_qwen.ts";
+import type { Architecture, BlockWeight } from "../block.ts";
+import { type Config, shown } from "../config.ts";
+import { llada, lladaMoe } from "./llada.ts";
+import { dream, qwen2, qwen3 } from "./qwen.ts";
 
-export type { Config } from "./config.ts";
+export type { Config } from "../config.ts";
 
 /** Tensor names in a checkpoint. */
 export interface Names {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { loadModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../../lib/model/checkpoint.ts";
 import {
   arraysOf,
   checkpointTensors,
@@ -9,9 +9,9 @@ import {
   tinyModel,
   tinyWeights,
   writeCheckpoint,
-} from "./tiny.ts";
-import { referencePass } from "./reference.ts";
-import { LOGITS_TINY } from "../tolerances.ts";
+} from "../tiny.ts";
+import { referencePass } from "../reference.ts";
+import { LOGITS_TINY } from "../../tolerances.ts";
 
 const time = 11;
 const batch = 3;

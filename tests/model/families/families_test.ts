@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { familyOf, lladaShapes } from "../../lib/model/families.ts";
-import { architectureOf, tinyConfig } from "./tiny.ts";
+import { familyOf, lladaShapes } from "../../../lib/model/families/families.ts";
+import { architectureOf, tinyConfig } from "../tiny.ts";
 
 Deno.test("a config of the published kind is read field by field", () => {
   const config = tinyConfig({ vocab_size: 21, embedding_size: 23, n_kv_heads: 2, mlp_hidden_size: 40 });
