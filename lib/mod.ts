@@ -42,7 +42,7 @@ export { checkStart, quantizeCheckpoint } from "./pipeline/quantize_checkpoint.t
 export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
-export { exportCheckpoint, type ExportFormat } from "./pipeline/export.ts";
+export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
 export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./pipeline/study.ts";
 export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";

@@ -3,7 +3,7 @@ import { visible } from "../../lib/diffusion/mcs.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel } from "../../lib/model/checkpoint.ts";
 import { saveModel } from "../../lib/model/save.ts";
-import { exportCheckpoint } from "../../lib/pipeline/export.ts";
+import { exportCheckpoint } from "../../lib/export/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/methods/abmp.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";

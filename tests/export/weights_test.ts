@@ -3,12 +3,12 @@ import { visible } from "../../lib/diffusion/mcs.ts";
 import { decodeFloats, joinChunks } from "../../lib/format/safetensors.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint, tensorShapes } from "../../lib/model/checkpoint.ts";
-import { tensorBytes } from "../../lib/model/export_weights.ts";
+import { tensorBytes } from "../../lib/export/weights.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
-import { checkpointTensors, inFolder, randomTokens, tinyConfig, tinyWeights, writeCheckpoint } from "./tiny.ts";
+import { checkpointTensors, inFolder, randomTokens, tinyConfig, tinyWeights, writeCheckpoint } from "../model/tiny.ts";
 
 const config = tinyConfig();
 const methods = {

@@ -3,7 +3,7 @@ import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
 import type { Config } from "../../lib/model/families/families.ts";
 import { saveModel } from "../../lib/model/save.ts";
-import { exportCheckpoint } from "../../lib/pipeline/export.ts";
+import { exportCheckpoint } from "../../lib/export/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { except } from "../../lib/quant/except.ts";
 import { bfloat16ToFloat, floatToBfloat16 } from "../../lib/tensor/half.ts";
@@ -152,7 +152,7 @@ Deno.test("a disk that refuses more bytes: the error names the file, and nothing
     if (Deno.build.os === "windows") return;
     const root = new URL("../../", import.meta.url);
     const script = `
-      import { exportCheckpoint } from ${JSON.stringify(new URL("lib/pipeline/export.ts", root).href)};
+      import { exportCheckpoint } from ${JSON.stringify(new URL("lib/export/export.ts", root).href)};
       const [from, out, format] = Deno.args;
       await exportCheckpoint(from, { format, out }).catch((e) => console.log(e.message));`;
     await Deno.writeTextFile(`${folder}/script.ts`, script);
@@ -172,7 +172,7 @@ Deno.test("an export killed half way leaves no folder of that name, and the next
   inFolder(async (folder) => {
     if (Deno.build.os === "windows") return;
     const { packed } = await prepare(folder, tinyConfig());
-    const library = new URL("../../lib/pipeline/export.ts", import.meta.url).href;
+    const library = new URL("../../lib/export/export.ts", import.meta.url).href;
     const script = `
       import { exportCheckpoint } from ${JSON.stringify(library)};
       const [from, out, format] = Deno.args;

@@ -4,7 +4,7 @@ import { visible } from "../../lib/diffusion/mcs.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
 import type { Config } from "../../lib/model/families/families.ts";
-import { exportOnnx, type OnnxOptions } from "../../lib/model/export_onnx.ts";
+import { exportOnnx, type OnnxOptions } from "../../lib/export/onnx.ts";
 import { saveModel } from "../../lib/model/save.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/methods/abmp.ts";
@@ -22,7 +22,7 @@ import {
   tinyConfig,
   tinyWeights,
   writeCheckpoint,
-} from "./tiny.ts";
+} from "../model/tiny.ts";
 
 const cpu = { device: "cpu", threads: 1 } as const;
 const batch = 3, time = 11;

@@ -1,6 +1,6 @@
 /** A graph whose weights go to disk while it is built: a model of any size becomes one ONNX file and its data, with a block in memory at a time. */
 import proto from "onnx-proto";
-import type { DataFiles, Place } from "./export_data.ts";
+import type { DataFiles, Place } from "./data.ts";
 import { type ElementType, Graph, type TensorData, typeOf, type Value } from "../onnx/graph.ts";
 
 const { onnx } = proto;
