@@ -29,11 +29,11 @@ export { familyOf, lladaShapes } from "./model/families/families.ts";
 export { type FastKernels, fastKernels } from "./runtime/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./runtime/runtime.ts";
-export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint, streamedModel } from "./model/checkpoint.ts";
-export { freeDisk, freeMemory } from "./model/room.ts";
-export { type CheckpointSource, openSource } from "./model/source.ts";
-export type { ChatMessage } from "./model/tokenizer.ts";
-export { saveModel } from "./model/save.ts";
+export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint, streamedModel } from "./checkpoint/open.ts";
+export { freeDisk, freeMemory } from "./checkpoint/files/free_space.ts";
+export { type CheckpointSource, openSource } from "./checkpoint/hub/source.ts";
+export type { ChatMessage } from "./checkpoint/tokenizer/tokenizer.ts";
+export { saveModel } from "./checkpoint/save.ts";
 
 // Quantising and measuring
 export { loadCorpus } from "./pipeline/corpus.ts";

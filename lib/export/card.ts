@@ -1,5 +1,5 @@
 /** The README.md of an exported folder: what it is, what it was made from, and what differs. */
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/open.ts";
 
 export interface GraphCardOptions {
   readonly dtype?: "float16" | "float32";

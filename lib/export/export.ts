@@ -1,11 +1,11 @@
 /** A checkpoint, full precision or packed, in a form that other programs read: transformers' own layout, or one ONNX graph. */
-import { copyCompanions } from "../model/companions.ts";
-import { type Checkpoint, openCheckpoint, tensorShapes } from "../model/checkpoint.ts";
+import { copyCompanions } from "../checkpoint/hub/companions.ts";
+import { type Checkpoint, openCheckpoint, tensorShapes } from "../checkpoint/open.ts";
 import { exportOnnx, type OnnxExport, type OnnxOptions } from "./onnx.ts";
 import { type FloatType, tensorBytes } from "./weights.ts";
-import type { HubOptions } from "../model/hub.ts";
-import { savedTypes } from "../model/save.ts";
-import { writeShards, writeText } from "../model/shard_writer.ts";
+import type { HubOptions } from "../checkpoint/hub/hub.ts";
+import { savedTypes } from "../checkpoint/save.ts";
+import { writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
 import { graphCard, weightsCard } from "./card.ts";
 
 /** `hf`: full-precision weights under their original names, as transformers reads them. `onnx`: one graph, for onnxruntime and onnxruntime-web. */

@@ -1,6 +1,6 @@
 /** A whole model as one ONNX graph, from any checkpoint: tokens to logits, weights beside the graph, quantised linears as packed nodes. */
 import { type Architecture, block, type BlockParts, blockWeights, ropeTables, weightShape } from "../model/block.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/open.ts";
 import { DataFiles } from "./data.ts";
 import { packedEmbedding } from "./embedding.ts";
 import { ExportGraph } from "./graph.ts";
@@ -8,7 +8,7 @@ import { type FloatType, tensorBytes } from "./weights.ts";
 import type { Value } from "../onnx/graph.ts";
 import { gather, linear, matmul, rmsNorm } from "../onnx/ops.ts";
 import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "../model/packed_linear.ts";
-import { writeFile } from "../model/shard_writer.ts";
+import { writeFile } from "../checkpoint/files/shard_writer.ts";
 
 export interface OnnxOptions {
   /** How full-precision matrices are stored; they compute in float32. Norms and biases are float32 always. */

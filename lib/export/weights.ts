@@ -1,8 +1,8 @@
 /** The weights of a checkpoint for its exports: what quantised matrices decode to, as bytes of the wanted type, some rows in memory at a time. */
 import { rowsOf } from "../quant/forms/rows_of.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
-import { encodeFloats } from "../model/save.ts";
+import type { Checkpoint } from "../checkpoint/open.ts";
+import { encodeFloats } from "../checkpoint/save.ts";
 import { QuantizedSource } from "../model/weights.ts";
 
 export type FloatType = "F32" | "F16" | "BF16";

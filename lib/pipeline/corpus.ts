@@ -1,6 +1,6 @@
 /** Calibration text: windows of tokens from a local file, or from C4 and WikiText of the Hugging Face Hub. */
 import type { Corpus } from "../diffusion/mcs.ts";
-import { openHubFile } from "../model/hub.ts";
+import { openHubFile } from "../checkpoint/hub/hub.ts";
 import type { TextTokenizer } from "../model/model.ts";
 import { rng } from "../tensor/rng.ts";
 import { articlesOf, type Documents, documentsOf } from "./corpus_documents.ts";

@@ -2,7 +2,7 @@
 import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { gunzip } from "../format/text_gzip.ts";
 import { textLines, textOfJson } from "../format/text_lines.ts";
-import { fileSource } from "../model/file_source.ts";
+import { fileSource } from "../checkpoint/files/file_source.ts";
 
 /** All documents of a file, in its order and in batches. Each call reads the file anew and gives the same. */
 export type Documents = () => AsyncGenerator<readonly string[]>;

@@ -1,7 +1,7 @@
 /** Text in, text out: a prompt or a conversation through a model's tokenizer, chat template and sampler. */
 import { dreamSampler, lladaSampler, sample, type SampleOptions, type Sampler } from "../diffusion/sampler.ts";
 import type { Model } from "../model/model.ts";
-import { type ChatMessage, isChatTokenizer } from "../model/tokenizer.ts";
+import { type ChatMessage, isChatTokenizer } from "../checkpoint/tokenizer/tokenizer.ts";
 
 export interface GenerateOptions extends Omit<SampleOptions, "length"> {
   /** Tokens to generate. */

@@ -1,9 +1,9 @@
 /** A packed checkpoint in the layout of the Hugging Face Hub, put together from the finished linears and what the original holds in full precision. */
 import { modelCard } from "../report/model_card.ts";
-import { copyCompanions } from "../model/companions.ts";
-import { type Checkpoint, tensorShapes } from "../model/checkpoint.ts";
-import { entriesOf, partName, type QuantizationConfig } from "../model/quantized_config.ts";
-import { planShards, type TensorHead, writeFile, writeShards } from "../model/shard_writer.ts";
+import { copyCompanions } from "../checkpoint/hub/companions.ts";
+import { type Checkpoint, tensorShapes } from "../checkpoint/open.ts";
+import { entriesOf, partName, type QuantizationConfig } from "../checkpoint/quantized_config.ts";
+import { planShards, type TensorHead, writeFile, writeShards } from "../checkpoint/files/shard_writer.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { LinearReport } from "./walk.ts";
 import type { WorkFolder } from "./work_folder.ts";

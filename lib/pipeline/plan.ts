@@ -5,8 +5,8 @@ import { rng } from "../tensor/rng.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type Architecture, linears, linearShape, stages } from "../model/block.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
-import { tensorShapes } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/open.ts";
+import { tensorShapes } from "../checkpoint/open.ts";
 import type { Engine } from "../model/engine.ts";
 import { statesBytes } from "./spilled.ts";
 

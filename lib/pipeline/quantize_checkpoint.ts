@@ -6,7 +6,7 @@ import type { Calibration } from "../diffusion/mcs.ts";
 import type { LinearScore, Method } from "../quant/method.ts";
 import { storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/open.ts";
 import type { Model } from "../model/model.ts";
 import { version } from "../version.ts";
 import { type HiddenStates, slice } from "./hidden.ts";

@@ -1,7 +1,7 @@
 /** Hidden states on disk, as fp16: memory holds one part, and a run that is killed goes on from the last half block that all parts passed. */
 import { floatToHalf, halfToFloat } from "../tensor/half.ts";
 import type { Hidden } from "../model/engine.ts";
-import { writeFileAtomic } from "../model/file_source.ts";
+import { writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates, Slices } from "./hidden.ts";
 

@@ -3,7 +3,7 @@ import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/
 import { blockWeights } from "../model/block.ts";
 import type { Engine } from "../model/engine.ts";
 import { type Config, familyOf } from "../model/families/families.ts";
-import { fileSource, writeFileAtomic } from "../model/file_source.ts";
+import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import { Model } from "../model/model.ts";
 import { HeldWeights } from "../model/weights.ts";
 import { stateOf } from "../model/training_graph.ts";

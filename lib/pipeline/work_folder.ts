@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import type { QuantizedLinear, StoredTensor } from "../quant/method.ts";
 import type { Matrix } from "../tensor/matrix.ts";
-import { fileSource, writeFileAtomic } from "../model/file_source.ts";
+import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { LinearReport } from "./walk.ts";
 
 /** What a run is of: two runs may share a work folder only where all of this is equal. */

@@ -7,7 +7,7 @@
 import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
-import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
+import { openCheckpoint, streamedModel } from "../../lib/checkpoint/open.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";

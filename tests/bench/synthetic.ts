@@ -1,9 +1,9 @@
 /** Checkpoints of random weights at full size, under the published names: what scale is measured on. */
 import process from "node:process";
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { tensorShapes } from "../../lib/model/checkpoint.ts";
+import { tensorShapes } from "../../lib/checkpoint/open.ts";
 import { type Config, familyOf } from "../../lib/model/families/families.ts";
-import { writeFileAtomic } from "../../lib/model/file_source.ts";
+import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 
 /** The config of LLaDA-8B with `layers` blocks; its vocabulary is 126464. */
 export function llada8b(layers: number, vocabSize = 1024): Config {

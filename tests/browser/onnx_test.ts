@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { loadModel } from "../../lib/model/checkpoint.ts";
-import { saveModel } from "../../lib/model/save.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
+import { saveModel } from "../../lib/checkpoint/save.ts";
 import { exportCheckpoint } from "../../lib/export/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/methods/abmp.ts";

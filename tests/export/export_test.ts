@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import type { Config } from "../../lib/model/families/families.ts";
-import { saveModel } from "../../lib/model/save.ts";
+import { saveModel } from "../../lib/checkpoint/save.ts";
 import { exportCheckpoint } from "../../lib/export/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { except } from "../../lib/quant/except.ts";

@@ -3,7 +3,7 @@ import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensor
 import { blockWeights, weightShape } from "../../lib/model/block.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { type Config, familyOf } from "../../lib/model/families/families.ts";
-import { writeFileAtomic } from "../../lib/model/file_source.ts";
+import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { Model, type TextTokenizer } from "../../lib/model/model.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { HeldWeights, type WeightArrays } from "../../lib/model/weights.ts";

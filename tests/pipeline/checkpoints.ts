@@ -1,7 +1,7 @@
 /** Tiny checkpoints in the layout of the published ones: sharded bf16 safetensors with an index. */
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import type { Config } from "../../lib/model/families/families.ts";
-import { writeFileAtomic } from "../../lib/model/file_source.ts";
+import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { checkpointTensors, tinyWeights } from "../model/tiny.ts";
 
 /** Writes the shards, about `perShard` tensors each, the index and the config; gives the tensors. */

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { streamedModel } from "../../lib/model/checkpoint.ts";
+import { streamedModel } from "../../lib/checkpoint/open.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";

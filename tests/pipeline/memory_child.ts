@@ -1,6 +1,6 @@
 /** Quantises a made-up checkpoint of so many blocks of width 1024 and prints the peak of its resident memory in bytes. */
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
-import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
+import { openCheckpoint, streamedModel } from "../../lib/checkpoint/open.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";

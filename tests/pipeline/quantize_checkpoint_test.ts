@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { loadModel, openCheckpoint } from "../../lib/model/checkpoint.ts";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { Model } from "../../lib/model/model.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";

@@ -1,6 +1,6 @@
 /** A quantisation in a process of its own, to be killed: `quantize_child.ts FROM OUT` prints "begun" when the work begins and "done" at its end. */
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
-import { openCheckpoint, streamedModel } from "../../lib/model/checkpoint.ts";
+import { openCheckpoint, streamedModel } from "../../lib/checkpoint/open.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";

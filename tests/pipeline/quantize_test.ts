@@ -3,8 +3,8 @@ import { type Calibration, simulateMasks, visible } from "../../lib/diffusion/mc
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { stages } from "../../lib/model/block.ts";
-import { loadModel } from "../../lib/model/checkpoint.ts";
-import { saveModel } from "../../lib/model/save.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
+import { saveModel } from "../../lib/checkpoint/save.ts";
 import { sizeOf } from "../../lib/evaluate/evaluate.ts";
 import { type LinearReport, quantize, relativeErrorOf } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/methods/abmp.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Engine } from "../../lib/model/engine.ts";
-import { loadModel } from "../../lib/model/checkpoint.ts";
-import { saveModel } from "../../lib/model/save.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
+import { saveModel } from "../../lib/checkpoint/save.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import {
   initialState,

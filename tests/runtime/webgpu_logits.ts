@@ -2,12 +2,12 @@
  * On webgpu against the cpu, as JSON: the largest error of the oracle's logits, and of the gradients of a training loss relative to their norm. Run by
  * webgpu_test.ts with the Vulkan driver set, which must be before a process starts.
  */
-import { loadModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
 import { openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
 import { gradientGraph, parametersOf } from "../../lib/model/training_graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";
-import * as oracle from "../model/llada_oracle.ts";
+import * as oracle from "../checkpoint/llada_oracle.ts";
 import { architectureOf, tinyConfig } from "../model/tiny.ts";
 
 const architecture = architectureOf(tinyConfig());

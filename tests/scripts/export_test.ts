@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { deno } from "../deno.ts";
 import { deviation, runOnnx } from "../onnx/onnx_run.ts";
-import { loadModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
 import { inFolder, randomTokens } from "../model/tiny.ts";
 import { LOGITS_CPU } from "../tolerances.ts";
 

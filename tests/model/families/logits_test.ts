@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { loadModel } from "../../../lib/model/checkpoint.ts";
+import { loadModel } from "../../../lib/checkpoint/open.ts";
 import {
   arraysOf,
   checkpointTensors,

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { encodeSafetensors, joinChunks, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { openShards } from "../../lib/format/shards.ts";
-import { fileSource } from "../../lib/model/file_source.ts";
-import { planShards, type TensorHead, writeShards } from "../../lib/model/shard_writer.ts";
-import { rng } from "../../lib/tensor/rng.ts";
-import { inFolder } from "./tiny.ts";
+import { encodeSafetensors, joinChunks, openSafetensors, type TensorBytes } from "../../../lib/format/safetensors.ts";
+import { openShards } from "../../../lib/format/shards.ts";
+import { fileSource } from "../../../lib/checkpoint/files/file_source.ts";
+import { planShards, type TensorHead, writeShards } from "../../../lib/checkpoint/files/shard_writer.ts";
+import { rng } from "../../../lib/tensor/rng.ts";
+import { inFolder } from "../../model/tiny.ts";
 
 const config = { model_type: "llada" };
 const bytesPer = { F32: 4, BF16: 2, U8: 1 } as const;
@@ -134,7 +134,7 @@ Deno.test("a folder with a checkpoint, with other weights or with a running writ
 Deno.test("a disk that refuses more bytes: the error names the file, and no part of it is left", () =>
   inFolder(async (dir) => {
     if (Deno.build.os === "windows") return;
-    const writer = new URL("../../lib/model/shard_writer.ts", import.meta.url).href;
+    const writer = new URL("../../../lib/checkpoint/files/shard_writer.ts", import.meta.url).href;
     const script = `
       import { writeShards } from ${JSON.stringify(writer)};
       const heads = ["a", "b"].map((name) => ({ name, dtype: "U8", shape: [200000] }));

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { encodeSafetensors, openSafetensors } from "../../lib/format/safetensors.ts";
-import { fileSource, writeFileAtomic } from "../../lib/model/file_source.ts";
+import { encodeSafetensors, openSafetensors } from "../../../lib/format/safetensors.ts";
+import { fileSource, writeFileAtomic } from "../../../lib/checkpoint/files/file_source.ts";
 
 async function inFolder(body: (folder: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();

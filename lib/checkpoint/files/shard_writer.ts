@@ -1,6 +1,6 @@
 /** Writing a checkpoint folder of any size: sharded safetensors in the layout of the Hugging Face Hub, a tensor in memory at a time. */
-import { encodeSafetensors } from "../format/safetensors.ts";
-import { type Dtype, dtypeBytes, parseHeader } from "../format/safetensors_header.ts";
+import { encodeSafetensors } from "../../format/safetensors.ts";
+import { type Dtype, dtypeBytes, parseHeader } from "../../format/safetensors_header.ts";
 import { writeFileAtomic } from "./file_source.ts";
 
 /** What a header says of a tensor: all that the layout of the files follows from. */

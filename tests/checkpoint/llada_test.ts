@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { loadModel } from "../../lib/model/checkpoint.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
 import { distance } from "../layers.ts";
 import { BATCH, HIDDEN_CPU, LOGITS_CPU, LOGITS_TINY } from "../tolerances.ts";
 import * as oracle from "./llada_oracle.ts";
-import { referencePass } from "./reference.ts";
-import { arraysOf, randomTokens, tinyConfig, tinyModel } from "./tiny.ts";
+import { referencePass } from "../model/reference.ts";
+import { arraysOf, randomTokens, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 const { batch, time, vocab } = oracle;
 const flat = (rows: readonly Float64Array[]) => rows.flatMap((row) => Array.from(row));

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { createHash, type Hash } from "node:crypto";
 import { statfs } from "node:fs/promises";
-import { pause, sizeOfFile } from "./hub_cache.ts";
+import { pause, sizeOfFile } from "./cache.ts";
 
 /** The Hub did not answer, or not now: another try may succeed. */
 export class Unreachable extends Error {

@@ -1,19 +1,19 @@
 /** Opening a checkpoint: its config and headers are checked against each other before a weight is read. */
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { TensorSource } from "../format/tensor_source.ts";
-import { type Architecture, blockWeights, linears, weightShape } from "./block.ts";
-import { Engine } from "./engine.ts";
-import { type Config, type Family, familyOf } from "./families/families.ts";
-import { Model, type TextTokenizer } from "./model.ts";
-import { PackedForward } from "./packed_forward.ts";
-import type { AccuracyLevel } from "./packed_linear.ts";
+import { type Architecture, blockWeights, linears, weightShape } from "../model/block.ts";
+import { Engine } from "../model/engine.ts";
+import { type Config, type Family, familyOf } from "../model/families/families.ts";
+import { Model, type TextTokenizer } from "../model/model.ts";
+import { PackedForward } from "../model/packed_forward.ts";
+import type { AccuracyLevel } from "../model/packed_linear.ts";
 import { quantizationConfig, StoredForms } from "./quantized_config.ts";
 import { type Device, openRuntime } from "../runtime/runtime.ts";
 import { SessionHost } from "../runtime/session_host.ts";
-import type { HubOptions } from "./hub.ts";
-import { type CheckpointSource, openSource } from "./source.ts";
-import { readTokenizer } from "./tokenizer.ts";
-import { hold, QuantizedSource, StreamedWeights, type Weights } from "./weights.ts";
+import type { HubOptions } from "./hub/hub.ts";
+import { type CheckpointSource, openSource } from "./hub/source.ts";
+import { readTokenizer } from "./tokenizer/tokenizer.ts";
+import { hold, QuantizedSource, StreamedWeights, type Weights } from "../model/weights.ts";
 
 /** Whether weights are in memory as float32, or read from the checkpoint block by block. `auto` holds up to 4 GiB. */
 export type Residence = "auto" | "held" | "streamed";

@@ -1,6 +1,6 @@
 /** Files for the format floor: a `ByteSource` over a path, and writing that never leaves half a file. */
-import type { ByteSource } from "../format/byte_source.ts";
-import { parseStrictJson } from "../format/json.ts";
+import type { ByteSource } from "../../format/byte_source.ts";
+import { parseStrictJson } from "../../format/json.ts";
 
 /**
  * A `ByteSource` over a file. The file is opened for each read, so there is nothing to close and reads may run at the

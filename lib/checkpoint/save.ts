@@ -1,12 +1,12 @@
 /** Writing a checkpoint folder in the layout of the Hugging Face Hub. */
 import { decodeFloats, encodeSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import { floatToBfloat16, floatToHalf } from "../tensor/half.ts";
-import { blockWeights } from "./block.ts";
-import { tensorShapes } from "./checkpoint.ts";
-import { writeFileAtomic } from "./file_source.ts";
-import type { Model } from "./model.ts";
+import { blockWeights } from "../model/block.ts";
+import { tensorShapes } from "./open.ts";
+import { writeFileAtomic } from "./files/file_source.ts";
+import type { Model } from "../model/model.ts";
 import { entriesOf, partName, type QuantizationConfig } from "./quantized_config.ts";
-import { HeldWeights } from "./weights.ts";
+import { HeldWeights } from "../model/weights.ts";
 
 /**
  * Writes a model that is held in memory as a checkpoint folder: quantised matrices in their stored form, everything else in the `torch_dtype` of the

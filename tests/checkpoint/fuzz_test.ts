@@ -6,8 +6,8 @@ import { encodeSafetensors, joinChunks, openSafetensors } from "../../lib/format
 import { openShards, type TensorSource } from "../../lib/format/shards.ts";
 import { blockWeights, weightShape } from "../../lib/model/block.ts";
 import { familyOf } from "../../lib/model/families/families.ts";
-import { parseJsonObject } from "../../lib/model/file_source.ts";
-import { familyConfigs } from "./tiny.ts";
+import { parseJsonObject } from "../../lib/checkpoint/files/file_source.ts";
+import { familyConfigs } from "../model/tiny.ts";
 
 const [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 const bytes = (length: number) => Uint8Array.from({ length }, (_, i) => i);

@@ -1,11 +1,11 @@
 /** Checkpoints and files of the Hugging Face Hub: pinned to a commit, fetched as needed, kept in the shared cache. */
 import { companions } from "./companions.ts";
-import { parseShardIndex } from "../format/shards.ts";
-import { type RepoType, sizeOfFile } from "./hub_cache.ts";
-import { type HubFile, Unreachable } from "./hub_download.ts";
-import { type HubOptions, openRepo, type Repo } from "./hub_repo.ts";
+import { parseShardIndex } from "../../format/shards.ts";
+import { type RepoType, sizeOfFile } from "./cache.ts";
+import { type HubFile, Unreachable } from "./download.ts";
+import { type HubOptions, openRepo, type Repo } from "./repo.ts";
 
-export type { HubOptions, HubProgress } from "./hub_repo.ts";
+export type { HubOptions, HubProgress } from "./repo.ts";
 
 /** A checkpoint in the cache. */
 export interface Snapshot {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
-import { encodeSafetensors, joinChunks } from "../../lib/format/safetensors.ts";
-import { fetchSnapshot, type HubOptions, type HubProgress, openHubFile } from "../../lib/model/hub.ts";
+import { encodeSafetensors, joinChunks } from "../../../lib/format/safetensors.ts";
+import { fetchSnapshot, type HubOptions, type HubProgress, openHubFile } from "../../../lib/checkpoint/hub/hub.ts";
 import { bytesOf, type FakeHub, fakeHub, type Files, hashOf } from "./fake_hub.ts";
 
 const id = "org/tiny-LLaDA";

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { loadModel } from "../../lib/model/checkpoint.ts";
-import { readJson } from "../../lib/model/file_source.ts";
-import { saveModel } from "../../lib/model/save.ts";
-import { fileSource, writeFileAtomic } from "../../lib/model/file_source.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
+import { readJson } from "../../lib/checkpoint/files/file_source.ts";
+import { saveModel } from "../../lib/checkpoint/save.ts";
+import { fileSource, writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import {
@@ -16,7 +16,7 @@ import {
   tinyModel,
   tinyWeights,
   writeCheckpoint,
-} from "./tiny.ts";
+} from "../model/tiny.ts";
 
 const config = tinyConfig();
 const weights = tinyWeights(config);

@@ -1,7 +1,7 @@
 /** One repository of the Hub: what it says of itself, through `@huggingface/hub`, and its files brought into the cache. */
 import { datasetInfo, type ListFileEntry, listFiles, modelInfo, pathsInfo } from "@huggingface/hub";
-import { CachedRepo, hubPlace, isCommit, type RepoType, sizeOfFile } from "./hub_cache.ts";
-import { download, hubFetch, type HubFile, Unreachable } from "./hub_download.ts";
+import { CachedRepo, hubPlace, isCommit, type RepoType, sizeOfFile } from "./cache.ts";
+import { download, hubFetch, type HubFile, Unreachable } from "./download.ts";
 
 export interface HubOptions {
   /** Branch, tag or commit; default `main`. */

@@ -1,5 +1,5 @@
 /** The files of a checkpoint that go with its weights wherever they go. */
-import { writeFile } from "./shard_writer.ts";
+import { writeFile } from "../files/shard_writer.ts";
 
 /** Neither weights nor config: tokenizer, generation settings, licence, and the code of models that bring their own. */
 export const companions = [

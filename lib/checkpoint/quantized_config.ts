@@ -1,7 +1,7 @@
 /** What a packed checkpoint says of itself: the section quantization_config of config.json, and the stored forms behind it. */
 import type { TensorSource } from "../format/tensor_source.ts";
 import type { QuantizedLinear, StoredTensor } from "../quant/method.ts";
-import { type Config, shown } from "./config.ts";
+import { type Config, shown } from "../model/config.ts";
 
 /** One entry of `linears`: what decodes a matrix, besides its tensors. */
 export type QuantizedEntry = Pick<QuantizedLinear, "format" | "shape" | "config" | "report">;

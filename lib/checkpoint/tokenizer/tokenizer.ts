@@ -1,8 +1,8 @@
 /** The tokenizer of a checkpoint: text to ids and back, its special tokens by name, and the chat template that it ships. */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
-import type { TextTokenizer } from "./model.ts";
-import { tokenizerFromVocabulary } from "./tokenizer_files.ts";
+import type { TextTokenizer } from "../../model/model.ts";
+import { tokenizerFromVocabulary } from "./vocabulary.ts";
 
 /** The small files of a checkpoint, by name. `CheckpointSource` is one. */
 export interface TextFiles {

@@ -1,7 +1,7 @@
 /** Where a checkpoint comes from: a local folder, or the Hugging Face Hub by way of its cache. */
-import { openSafetensors } from "../format/safetensors.ts";
-import { openShards, type TensorSource } from "../format/shards.ts";
-import { fileSource, parseJsonObject } from "./file_source.ts";
+import { openSafetensors } from "../../format/safetensors.ts";
+import { openShards, type TensorSource } from "../../format/shards.ts";
+import { fileSource, parseJsonObject } from "../files/file_source.ts";
 import { fetchSnapshot, type HubOptions } from "./hub.ts";
 
 /** An open checkpoint: config and headers are read and checked, weights are read when asked for. */

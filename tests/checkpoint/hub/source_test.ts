@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { encodeSafetensors, joinChunks } from "../../lib/format/safetensors.ts";
-import { openSource } from "../../lib/model/source.ts";
+import { encodeSafetensors, joinChunks } from "../../../lib/format/safetensors.ts";
+import { openSource } from "../../../lib/checkpoint/hub/source.ts";
 import { fakeHub, type Files } from "./fake_hub.ts";
 
 const [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
