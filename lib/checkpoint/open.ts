@@ -5,8 +5,8 @@ import { type Architecture, blockWeights, linears, weightShape } from "../model/
 import { Engine } from "../model/engine.ts";
 import { type Config, type Family, familyOf } from "../model/families/families.ts";
 import { Model, type TextTokenizer } from "../model/model.ts";
-import { PackedForward } from "../model/packed_forward.ts";
-import type { AccuracyLevel } from "../model/packed_linear.ts";
+import { PackedForward } from "../packed/forward.ts";
+import type { AccuracyLevel } from "../packed/linear.ts";
 import { quantizationConfig, StoredForms } from "./quantized_config.ts";
 import { type Device, openRuntime } from "../runtime/runtime.ts";
 import { SessionHost } from "../runtime/session_host.ts";

@@ -7,7 +7,7 @@ import { ExportGraph } from "./graph.ts";
 import { type FloatType, tensorBytes } from "./weights.ts";
 import type { Value } from "../onnx/graph.ts";
 import { gather, linear, matmul, rmsNorm } from "../onnx/ops.ts";
-import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "../model/packed_linear.ts";
+import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "../packed/linear.ts";
 import { writeFile } from "../checkpoint/files/shard_writer.ts";
 
 export interface OnnxOptions {

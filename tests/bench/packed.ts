@@ -10,15 +10,15 @@ import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/
 import { type Architecture, blockWeights, linears, weightShape } from "../../lib/model/block.ts";
 import { type BlockTensors, Engine, type Hidden } from "../../lib/model/engine.ts";
 import { fileSource, writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
-import { PackedForward, type PackedOptions } from "../../lib/model/packed_forward.ts";
-import { PACKED_UP_TO } from "../../lib/model/packed_route.ts";
+import { PackedForward, type PackedOptions } from "../../lib/packed/forward.ts";
+import { PACKED_UP_TO } from "../../lib/packed/route.ts";
 import { StoredForms } from "../../lib/checkpoint/quantized_config.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { SessionHost } from "../../lib/runtime/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { storedBits } from "../../lib/quant/forms/decode.ts";
-import { randomBlocks } from "../model/packed_layers.ts";
+import { randomBlocks } from "../packed/layers.ts";
 
 const a: Architecture = {
   layers: 1,

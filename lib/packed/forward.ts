@@ -1,15 +1,15 @@
 /** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
-import { ropeTables } from "./block.ts";
-import type { BlockTensors, Engine, Hidden } from "./engine.ts";
-import type { Names } from "./families/families.ts";
-import type { Forward, RawLogits } from "./forward.ts";
-import { checkedShape, packedBlockGraph, readPackedBlock } from "./packed_block.ts";
-import { PackedHead } from "./packed_head.ts";
-import type { AccuracyLevel, PackLinearOptions } from "./packed_linear.ts";
-import { PACKED_UP_TO, type Route, routeOf } from "./packed_route.ts";
+import { ropeTables } from "../model/block.ts";
+import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
+import type { Names } from "../model/families/families.ts";
+import type { Forward, RawLogits } from "../model/forward.ts";
+import { checkedShape, packedBlockGraph, readPackedBlock } from "./block.ts";
+import { PackedHead } from "./head.ts";
+import type { AccuracyLevel, PackLinearOptions } from "./linear.ts";
+import { PACKED_UP_TO, type Route, routeOf } from "./route.ts";
 import type { Session } from "../runtime/runtime.ts";
 import type { SessionOpener } from "../runtime/session_host.ts";
-import { type QuantizedSource, StreamedWeights } from "./weights.ts";
+import { type QuantizedSource, StreamedWeights } from "../model/weights.ts";
 
 export interface PackedOptions {
   /** 4 rounds the inputs of linears to int8 per token and kernel block (default); 0 keeps them in float32. */

@@ -3,8 +3,8 @@ import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
 import { bytesOf, halvesOf } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { readUniform } from "../quant/forms/uniform.ts";
-import { fillCodes, recode } from "./packed_codes.ts";
-import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./packed_kernel.ts";
+import { fillCodes, recode } from "./codes.ts";
+import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./kernel.ts";
 
 /** A group of columns: its place in the order of groups, and its run in the columns of that order. */
 interface Group extends Run {

@@ -3,8 +3,8 @@ import type { QuantizedLinear } from "../quant/method.ts";
 import type { Graph, Value } from "../onnx/graph.ts";
 import { absent } from "../onnx/graph.ts";
 import { add, matmul, mul, reduceSum } from "../onnx/ops.ts";
-import type { Run, StoredTerms, Term } from "./packed_kernel.ts";
-import { termsOf } from "./packed_terms.ts";
+import type { Run, StoredTerms, Term } from "./kernel.ts";
+import { termsOf } from "./terms.ts";
 
 /** 4 rounds activations to int8 per row and kernel block (fast); 0 keeps them in float32. */
 export type AccuracyLevel = 0 | 4;

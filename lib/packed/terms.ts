@@ -5,9 +5,9 @@
 import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowScalesOf } from "../quant/forms/row_scales.ts";
-import { fillCodes, recode } from "./packed_codes.ts";
-import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./packed_kernel.ts";
-import { uniformTerms } from "./packed_uniform.ts";
+import { fillCodes, recode } from "./codes.ts";
+import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./kernel.ts";
+import { uniformTerms } from "./uniform.ts";
 
 /**
  * The terms of a stored linear. `narrow` keeps two-bit codes in two bits, which the kernels with int8 activations want; without, they take four, which

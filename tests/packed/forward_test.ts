@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { linears, linearShape } from "../../lib/model/block.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { PackedForward } from "../../lib/model/packed_forward.ts";
-import { PackedHead } from "../../lib/model/packed_head.ts";
-import { PACKED_UP_TO } from "../../lib/model/packed_route.ts";
+import { PackedForward } from "../../lib/packed/forward.ts";
+import { PackedHead } from "../../lib/packed/head.ts";
+import { PACKED_UP_TO } from "../../lib/packed/route.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { SessionHost } from "../../lib/runtime/session_host.ts";
 import { QuantizedSource } from "../../lib/model/weights.ts";
@@ -11,9 +11,9 @@ import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { distance } from "../layers.ts";
 import { LOGITS_PACKED_FLOAT, LOGITS_PACKED_INT8 } from "../tolerances.ts";
-import { randomBlocks, randomUniform } from "./packed_layers.ts";
-import { denseForward, logits, packedSource, relative, typical } from "./packed_model.ts";
-import { architectureOf, familyConfigs, randomTokens, tinyConfig } from "./tiny.ts";
+import { randomBlocks, randomUniform } from "./layers.ts";
+import { denseForward, logits, packedSource, relative, typical } from "./model.ts";
+import { architectureOf, familyConfigs, randomTokens, tinyConfig } from "../model/tiny.ts";
 
 Deno.test("a model runs from its packed weights as from what they decode to", async (t) => {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });

@@ -1,12 +1,12 @@
 /** One block from its stored codes: what is read of the checkpoint, and the graph made of it. */
 import type { QuantizedLinear } from "../quant/method.ts";
-import { type Architecture, block, type BlockParts, blockWeights, linears, weightShape } from "./block.ts";
-import type { Names } from "./families/families.ts";
+import { type Architecture, block, type BlockParts, blockWeights, linears, weightShape } from "../model/block.ts";
+import type { Names } from "../model/families/families.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
-import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";
-import { meanPlanes, type Route, routeOf } from "./packed_route.ts";
-import type { QuantizedSource } from "./weights.ts";
+import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./linear.ts";
+import { meanPlanes, type Route, routeOf } from "./route.ts";
+import type { QuantizedSource } from "../model/weights.ts";
 
 /** The weights of a block, ready for a graph. */
 export interface PackedBlockWeights {

@@ -1,13 +1,13 @@
 /** Stored linears of every form, and how far packed nodes are from what they decode to. */
 import { assertEquals } from "@std/assert";
 import { Graph } from "../../lib/onnx/graph.ts";
-import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/model/packed_linear.ts";
+import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/packed/linear.ts";
 import type { Runtime } from "../../lib/runtime/runtime.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { randomBlocks, randomUniform } from "./packed_layers.ts";
+import { randomBlocks, randomUniform } from "./layers.ts";
 
 const shape = { rows: 24, cols: 256, group: 64 };
 

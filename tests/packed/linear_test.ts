@@ -1,9 +1,9 @@
 import { assert, assertThrows } from "@std/assert";
-import { packLinear } from "../../lib/model/packed_linear.ts";
+import { packLinear } from "../../lib/packed/linear.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts";
-import { cases, errors } from "./packed_cases.ts";
-import { randomBlocks } from "./packed_layers.ts";
+import { cases, errors } from "./cases.ts";
+import { randomBlocks } from "./layers.ts";
 
 Deno.test("packed linears give what their stored forms decode to", async (t) => {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });

@@ -5,8 +5,8 @@ import { type Config, familyOf, type Names } from "../../lib/model/families/fami
 import { DenseForward, type Forward, type RawLogits } from "../../lib/model/forward.ts";
 import { QuantizedSource, StreamedWeights } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
-import { randomBlocks, randomUniform } from "./packed_layers.ts";
-import { architectureOf, checkpointTensors, tinyWeights } from "./tiny.ts";
+import { randomBlocks, randomUniform } from "./layers.ts";
+import { architectureOf, checkpointTensors, tinyWeights } from "../model/tiny.ts";
 
 /** A stored linear; the form depends on `k`. Every sixth linear is none, so that it stays in full precision. */
 function stored(k: number, rows: number, cols: number): QuantizedLinear | undefined {

@@ -3,11 +3,11 @@
  * packed_webgpu_test.ts with the Vulkan driver set, which must be before a process starts.
  */
 import { Engine } from "../../lib/model/engine.ts";
-import { PackedForward } from "../../lib/model/packed_forward.ts";
+import { PackedForward } from "../../lib/packed/forward.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { cases, errors } from "./packed_cases.ts";
-import { denseForward, logits, packedSource, typical } from "./packed_model.ts";
-import { architectureOf, randomTokens, tinyConfig } from "./tiny.ts";
+import { cases, errors } from "./cases.ts";
+import { denseForward, logits, packedSource, typical } from "./model.ts";
+import { architectureOf, randomTokens, tinyConfig } from "../model/tiny.ts";
 
 await using runtime = await openRuntime({ device: "webgpu" });
 await using cpu = await openRuntime({ device: "cpu", threads: 1 });

@@ -1,12 +1,12 @@
 /** The head from its stored codes: final norm and logits, in sessions of some rows of the vocabulary each, so that few bytes are in memory twice. */
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowsOf } from "../quant/forms/rows_of.ts";
-import type { Architecture } from "./block.ts";
-import type { Hidden } from "./engine.ts";
-import type { RawLogits } from "./forward.ts";
+import type { Architecture } from "../model/block.ts";
+import type { Hidden } from "../model/engine.ts";
+import type { RawLogits } from "../model/forward.ts";
 import { Graph } from "../onnx/graph.ts";
 import { gather, rmsNorm } from "../onnx/ops.ts";
-import { ownArrays, packedLinear, packLinear, type PackLinearOptions } from "./packed_linear.ts";
+import { ownArrays, packedLinear, packLinear, type PackLinearOptions } from "./linear.ts";
 import type { Session } from "../runtime/runtime.ts";
 import type { SessionOpener } from "../runtime/session_host.ts";
 

@@ -3,7 +3,7 @@ import { LOGITS_PACKED_INT8, PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts"
 import { onSoftwareVulkan } from "../runtime/software_vulkan.ts";
 
 Deno.test("packed linears and a packed model on webgpu, with software Vulkan", async () => {
-  const stdout = await onSoftwareVulkan(new URL("./packed_webgpu.ts", import.meta.url).href);
+  const stdout = await onSoftwareVulkan(new URL("./webgpu.ts", import.meta.url).href);
   if (stdout === undefined) {
     console.log("SKIPPED packed webgpu: install chromium and libvulkan1");
     return;
