@@ -51,8 +51,8 @@ export { answerAccuracy } from "./evaluate/statements.ts";
 // The testbed
 export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
 export { worldFiles } from "./nanoworld/files.ts";
-export { initialState, train, type TrainingPlan } from "./pipeline/train.ts";
-export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./pipeline/training_state.ts";
+export { initialState, train, type TrainingPlan } from "./train/train.ts";
+export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./train/state.ts";
 
 // Reports
 export { decodeRows, encodeRows, type Row, summarise } from "./report/rows.ts";

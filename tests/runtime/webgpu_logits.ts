@@ -4,7 +4,7 @@
  */
 import { loadModel } from "../../lib/checkpoint/open.ts";
 import { openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
-import { gradientGraph, parametersOf } from "../../lib/model/training_graph.ts";
+import { gradientGraph, parametersOf } from "../../lib/train/graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";
 import * as oracle from "../checkpoint/llada_oracle.ts";

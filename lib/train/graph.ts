@@ -1,5 +1,5 @@
 /** Forward, backward and the optimiser step of a whole model as one graph. */
-import { type Architecture, block, blockWeights, denseParts, ropeTables, weightShape } from "./block.ts";
+import { type Architecture, block, blockWeights, denseParts, ropeTables, weightShape } from "../model/block.ts";
 import { gradients } from "../onnx/autodiff.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import {

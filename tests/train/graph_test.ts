@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Architecture } from "../../lib/model/block.ts";
 import { type Feed, openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
-import { gradientGraph, type Optimiser, parametersOf, stateOf, trainingGraph } from "../../lib/model/training_graph.ts";
+import { gradientGraph, type Optimiser, parametersOf, stateOf, trainingGraph } from "../../lib/train/graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { distance } from "../layers.ts";
 import { GRADIENT_RELATIVE, LOGITS_TINY, STEP_RELATIVE } from "../tolerances.ts";
 import { eigenvalues, newtonSchulz } from "./muon.ts";
-import { logSoftmax, referencePass, type ReferenceWeights } from "./reference.ts";
-import { architectureOf, arraysOf, tinyConfig, tinyModel } from "./tiny.ts";
+import { logSoftmax, referencePass, type ReferenceWeights } from "../model/reference.ts";
+import { architectureOf, arraysOf, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 const config = tinyConfig({
   d_model: 8,

@@ -6,7 +6,7 @@ import { type Config, familyOf } from "../model/families/families.ts";
 import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import { Model } from "../model/model.ts";
 import { HeldWeights } from "../model/weights.ts";
-import { stateOf } from "../model/training_graph.ts";
+import { stateOf } from "./graph.ts";
 import type { TrainingPlan, TrainingState } from "./train.ts";
 
 export interface NanoShape {

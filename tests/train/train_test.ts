@@ -13,13 +13,8 @@ import {
   train,
   type TrainingPlan,
   type TrainingState,
-} from "../../lib/pipeline/train.ts";
-import {
-  lladaConfig,
-  modelFromTraining,
-  readTrainingState,
-  writeTrainingState,
-} from "../../lib/pipeline/training_state.ts";
+} from "../../lib/train/train.ts";
+import { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "../../lib/train/state.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { architectureOf, arraysOf, inFolder, randomTokens } from "../model/tiny.ts";
 

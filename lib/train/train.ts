@@ -3,7 +3,7 @@ import type { Rng } from "../tensor/rng.ts";
 import { rng } from "../tensor/rng.ts";
 import type { Architecture } from "../model/block.ts";
 import type { Feed, Runtime } from "../runtime/runtime.ts";
-import { type Optimiser, parametersOf, stateOf, trainingGraph } from "../model/training_graph.ts";
+import { type Optimiser, parametersOf, stateOf, trainingGraph } from "./graph.ts";
 
 export interface TrainingPlan {
   readonly architecture: Architecture;
