@@ -36,7 +36,7 @@ export type { ChatMessage } from "./checkpoint/tokenizer/tokenizer.ts";
 export { saveModel } from "./checkpoint/save.ts";
 
 // Quantising and measuring
-export { loadCorpus } from "./pipeline/corpus.ts";
+export { loadCorpus } from "./corpus/corpus.ts";
 export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantize.ts";
 export { checkStart, quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
 export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { gunzip } from "../../lib/format/text_gzip.ts";
 import { textLines } from "../../lib/format/text_lines.ts";
-import { type CorpusOptions, loadCorpus } from "../../lib/pipeline/corpus.ts";
-import { articlesOf, documentsOf } from "../../lib/pipeline/corpus_documents.ts";
+import { type CorpusOptions, loadCorpus } from "../../lib/corpus/corpus.ts";
+import { articlesOf, documentsOf } from "../../lib/corpus/documents.ts";
 import { inFolder } from "../model/tiny.ts";
 
 /** A token per word: its number, or its first letter. */

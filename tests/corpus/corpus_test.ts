@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { loadCorpus } from "../../lib/pipeline/corpus.ts";
+import { loadCorpus } from "../../lib/corpus/corpus.ts";
 import { inFolder } from "../model/tiny.ts";
 
 /** A tokenizer of numbers separated by spaces. */

@@ -3,7 +3,7 @@ import type { Corpus } from "../diffusion/mcs.ts";
 import { openHubFile } from "../checkpoint/hub/hub.ts";
 import type { TextTokenizer } from "../model/model.ts";
 import { rng } from "../tensor/rng.ts";
-import { articlesOf, type Documents, documentsOf } from "./corpus_documents.ts";
+import { articlesOf, type Documents, documentsOf } from "./documents.ts";
 
 export interface CorpusOptions {
   readonly tokenizer: TextTokenizer;
