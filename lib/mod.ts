@@ -43,7 +43,7 @@ export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
-export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./pipeline/study.ts";
+export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
 export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";

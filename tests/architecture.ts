@@ -29,7 +29,7 @@ const floors: readonly (readonly string[])[] = [
 /** Edges within a floor: stored forms are packed bits, and a study is a pipeline with an evaluation at its end. */
 const neighbours: readonly Edge[] = [
   { from: "lib/quant", to: "lib/format" },
-  { from: "lib/pipeline", to: "lib/evaluate" },
+  { from: "lib/evaluate", to: "lib/pipeline" },
 ];
 /** Scripts past lib/mod.ts: the world is written without native code, so that its task needs no permission but to read and write. */
 const exceptions: readonly Edge[] = [

@@ -3,7 +3,7 @@ import { simulateMasks, visible } from "../../lib/diffusion/mcs.ts";
 import type { ElboTask } from "../../lib/evaluate/tasks.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { type Arm, identityOf, measure, pairedDifference } from "../../lib/pipeline/study.ts";
+import { type Arm, identityOf, measure, pairedDifference } from "../../lib/evaluate/study.ts";
 import { version } from "../../lib/version.ts";
 import { randomTokens, tinyModel } from "../model/tiny.ts";
 

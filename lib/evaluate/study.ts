@@ -1,13 +1,13 @@
 /** Arms of a study: a method and a calibration, measured at a seed. What is measured can be stored as a line and found again. */
 import type { Calibration, Corpus } from "../diffusion/mcs.ts";
-import { evaluate } from "../evaluate/evaluate.ts";
-import type { Task } from "../evaluate/tasks.ts";
+import { evaluate } from "./evaluate.ts";
+import type { Task } from "./tasks.ts";
 import type { Model } from "../model/model.ts";
 import type { Method } from "../quant/method.ts";
 import type { Row } from "../report/rows.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { version } from "../version.ts";
-import { type LinearReport, quantize } from "./quantize.ts";
+import { type LinearReport, quantize } from "../pipeline/quantize.ts";
 
 /** What is compared: full precision when there is no method. */
 export interface Arm {
