@@ -1,9 +1,11 @@
 /** Opening a checkpoint: its config and headers are checked against each other before a weight is read. */
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { TensorSource } from "../format/tensor_source.ts";
-import { type Architecture, blockWeights, linears, weightShape } from "../model/block.ts";
+import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
 import { Engine } from "../model/engine.ts";
-import { type Config, type Family, familyOf } from "../model/families/families.ts";
+import type { Config } from "../model/config.ts";
+import type { Family } from "../model/families/family.ts";
+import { familyOf } from "../model/families/families.ts";
 import { Model, type TextTokenizer } from "../model/model.ts";
 import { PackedForward } from "../packed/forward.ts";
 import type { AccuracyLevel } from "../packed/linear.ts";

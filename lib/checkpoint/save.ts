@@ -1,7 +1,7 @@
 /** Writing a checkpoint folder in the layout of the Hugging Face Hub. */
 import { decodeFloats, encodeSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import { floatToBfloat16, floatToHalf } from "../tensor/half.ts";
-import { blockWeights } from "../model/block.ts";
+import { blockWeights } from "../model/architecture.ts";
 import { tensorShapes } from "./open.ts";
 import { writeFileAtomic } from "./files/file_source.ts";
 import type { Model } from "../model/model.ts";

@@ -1,5 +1,7 @@
 /** A whole model as one ONNX graph, from any checkpoint: tokens to logits, weights beside the graph, quantised linears as packed nodes. */
-import { type Architecture, block, type BlockParts, blockWeights, ropeTables, weightShape } from "../model/block.ts";
+import { type Architecture, blockWeights, weightShape } from "../model/architecture.ts";
+import { block, ropeTables } from "../model/block.ts";
+import type { BlockParts } from "../model/parts.ts";
 import type { Checkpoint } from "../checkpoint/open.ts";
 import { DataFiles } from "./data.ts";
 import { packedEmbedding } from "./embedding.ts";

@@ -5,20 +5,16 @@
 import type { Matrix } from "../tensor/matrix.ts";
 import {
   type Architecture,
-  attend,
   attentionWeights,
-  block,
   type BlockWeight,
   blockWeights,
-  denseParts,
-  feedForward,
   feedForwardWeights,
   linearShape,
-  ropeTables,
   stages,
-  swiGlu,
   weightShape,
-} from "./block.ts";
+} from "./architecture.ts";
+import { attend, block, feedForward, ropeTables } from "./block.ts";
+import { denseParts, swiGlu } from "./parts.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { routing } from "./mixture.ts";
 import { matmul, mul, rmsNorm } from "../onnx/ops.ts";

@@ -1,6 +1,7 @@
 /** A mixture of experts (LLaDA-MoE) as operators of a graph: every token goes through the experts that the router picks. For inference. */
-import type { Architecture, BlockParts } from "./block.ts";
-import { swiGlu } from "./block.ts";
+import type { Architecture } from "./architecture.ts";
+import type { BlockParts } from "./parts.ts";
+import { swiGlu } from "./parts.ts";
 import type { Graph, Value } from "../onnx/graph.ts";
 import { div, gather, matmul, mul, reduceSum, reshape, softmax } from "../onnx/ops.ts";
 

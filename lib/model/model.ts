@@ -3,9 +3,10 @@ import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { storedBits } from "../quant/forms/decode.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { type Architecture, type Linear, linears, linearShape } from "./block.ts";
+import { type Architecture, type Linear, linears, linearShape } from "./architecture.ts";
 import type { Engine, Hidden } from "./engine.ts";
-import type { Config, Family } from "./families/families.ts";
+import type { Config } from "./config.ts";
+import type { Family } from "./families/family.ts";
 import { DenseForward, type Forward } from "./forward.ts";
 import { overlay, type Weights } from "./weights.ts";
 

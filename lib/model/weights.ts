@@ -3,9 +3,9 @@ import type { Matrix } from "../tensor/matrix.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowsOf } from "../quant/forms/rows_of.ts";
 import { dequantize } from "../quant/forms/decode.ts";
-import { type Architecture, blockWeights, linears } from "./block.ts";
+import { type Architecture, blockWeights, linears } from "./architecture.ts";
 import type { BlockTensors } from "./engine.ts";
-import type { Names } from "./families/families.ts";
+import type { Names } from "./families/family.ts";
 
 export interface Weights {
   /** Rows of the embedding at `tokens`, `[n, width]`. */

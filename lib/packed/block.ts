@@ -1,7 +1,9 @@
 /** One block from its stored codes: what is read of the checkpoint, and the graph made of it. */
 import type { QuantizedLinear } from "../quant/method.ts";
-import { type Architecture, block, type BlockParts, blockWeights, linears, weightShape } from "../model/block.ts";
-import type { Names } from "../model/families/families.ts";
+import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
+import { block } from "../model/block.ts";
+import type { BlockParts } from "../model/parts.ts";
+import type { Names } from "../model/families/family.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
 import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./linear.ts";

@@ -1,7 +1,7 @@
 /** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
 import { ropeTables } from "../model/block.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
-import type { Names } from "../model/families/families.ts";
+import type { Names } from "../model/families/family.ts";
 import type { Forward, RawLogits } from "../model/forward.ts";
 import { checkedShape, packedBlockGraph, readPackedBlock } from "./block.ts";
 import { PackedHead } from "./head.ts";

@@ -1,7 +1,7 @@
 /** The head from its stored codes: final norm and logits, in sessions of some rows of the vocabulary each, so that few bytes are in memory twice. */
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowsOf } from "../quant/forms/rows_of.ts";
-import type { Architecture } from "../model/block.ts";
+import type { Architecture } from "../model/architecture.ts";
 import type { Hidden } from "../model/engine.ts";
 import type { RawLogits } from "../model/forward.ts";
 import { Graph } from "../onnx/graph.ts";

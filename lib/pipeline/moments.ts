@@ -1,6 +1,6 @@
 /** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per group of linears that share an input. */
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { linearShape, stages } from "../model/block.ts";
+import { linearShape, stages } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
 import type { HiddenStates } from "./hidden.ts";
 

@@ -4,7 +4,7 @@ import { storedBits } from "../quant/forms/decode.ts";
 import { rng } from "../tensor/rng.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { type Architecture, linears, linearShape, stages } from "../model/block.ts";
+import { type Architecture, linears, linearShape, stages } from "../model/architecture.ts";
 import type { Checkpoint } from "../checkpoint/open.ts";
 import { tensorShapes } from "../checkpoint/open.ts";
 import type { Engine } from "../model/engine.ts";

@@ -15,7 +15,7 @@ export interface StoredTensor {
 /** A quantised linear in its stored form. */
 export interface QuantizedLinear {
   readonly name: string;
-  /** Which decoder reads it: a key of `formats` in `stored.ts`. */
+  /** Which decoder reads it: a key of `formats` in `forms/decode.ts`. */
   readonly format: "uniform" | "binary" | "levels";
   /** `[out, in]` of the weight. */
   readonly shape: readonly [number, number];

@@ -1,5 +1,7 @@
 /** Forward, backward and the optimiser step of a whole model as one graph. */
-import { type Architecture, block, blockWeights, denseParts, ropeTables, weightShape } from "../model/block.ts";
+import { type Architecture, blockWeights, weightShape } from "../model/architecture.ts";
+import { block, ropeTables } from "../model/block.ts";
+import { denseParts } from "../model/parts.ts";
 import { gradients } from "../onnx/autodiff.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import {

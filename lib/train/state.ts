@@ -1,8 +1,9 @@
 /** Between training and checkpoints: a config for a model of our own, its state on disk, and the model that the state stands for. */
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
-import { blockWeights } from "../model/block.ts";
+import { blockWeights } from "../model/architecture.ts";
 import type { Engine } from "../model/engine.ts";
-import { type Config, familyOf } from "../model/families/families.ts";
+import type { Config } from "../model/config.ts";
+import { familyOf } from "../model/families/families.ts";
 import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import { Model } from "../model/model.ts";
 import { HeldWeights } from "../model/weights.ts";

@@ -1,7 +1,7 @@
 /** Training a masked diffusion model from scratch: data order, masking and learning rate are functions of (seed, step), so a run can stop and resume. */
 import type { Rng } from "../tensor/rng.ts";
 import { rng } from "../tensor/rng.ts";
-import type { Architecture } from "../model/block.ts";
+import type { Architecture } from "../model/architecture.ts";
 import type { Feed, Runtime } from "../runtime/runtime.ts";
 import { type Optimiser, parametersOf, stateOf, trainingGraph } from "./graph.ts";
 

@@ -7,7 +7,7 @@
  */
 import process from "node:process";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { type Architecture, blockWeights, linears, weightShape } from "../../lib/model/block.ts";
+import { type Architecture, blockWeights, linears, weightShape } from "../../lib/model/architecture.ts";
 import { type BlockTensors, Engine, type Hidden } from "../../lib/model/engine.ts";
 import { fileSource, writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { PackedForward, type PackedOptions } from "../../lib/packed/forward.ts";

@@ -2,7 +2,8 @@
 import process from "node:process";
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import { tensorShapes } from "../../lib/checkpoint/open.ts";
-import { type Config, familyOf } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
+import { familyOf } from "../../lib/model/families/families.ts";
 import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 
 /** The config of LLaDA-8B with `layers` blocks; its vocabulary is 126464. */

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { type ByteSource, memorySource } from "../../lib/format/byte_source.ts";
 import { encodeSafetensors, joinChunks, openSafetensors } from "../../lib/format/safetensors.ts";
 import { openShards, type TensorSource } from "../../lib/format/shards.ts";
-import { blockWeights, weightShape } from "../../lib/model/block.ts";
+import { blockWeights, weightShape } from "../../lib/model/architecture.ts";
 import { familyOf } from "../../lib/model/families/families.ts";
 import { parseJsonObject } from "../../lib/checkpoint/files/file_source.ts";
 import { familyConfigs } from "../model/tiny.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
-import type { Config } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { exportCheckpoint } from "../../lib/export/export.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";

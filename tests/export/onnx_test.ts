@@ -3,7 +3,7 @@ import proto from "onnx-proto";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
-import type { Config } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
 import { exportOnnx, type OnnxOptions } from "../../lib/export/onnx.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";

@@ -1,5 +1,5 @@
 /** The forward pass of every family in float64 plain loops, written from its formulas: the second opinion on graphs, gradients and second moments. */
-import type { Architecture, BlockWeight } from "../../lib/model/block.ts";
+import type { Architecture, BlockWeight } from "../../lib/model/architecture.ts";
 
 type Numbers = ArrayLike<number>;
 

@@ -1,8 +1,9 @@
 /** Tiny made-up LLaDA models, in memory and as checkpoint folders. */
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import { blockWeights, weightShape } from "../../lib/model/block.ts";
+import { blockWeights, weightShape } from "../../lib/model/architecture.ts";
 import { Engine } from "../../lib/model/engine.ts";
-import { type Config, familyOf } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
+import { familyOf } from "../../lib/model/families/families.ts";
 import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { Model, type TextTokenizer } from "../../lib/model/model.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { linears, linearShape } from "../../lib/model/block.ts";
+import { linears, linearShape } from "../../lib/model/architecture.ts";
 import { Engine } from "../../lib/model/engine.ts";
 import { PackedForward } from "../../lib/packed/forward.ts";
 import { PackedHead } from "../../lib/packed/head.ts";

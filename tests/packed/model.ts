@@ -1,7 +1,9 @@
 /** Tiny models with linears of every stored form, and the two ways to run them: packed, and dense from what the forms decode to. */
-import { linears, weightShape } from "../../lib/model/block.ts";
+import { linears, weightShape } from "../../lib/model/architecture.ts";
 import type { Engine } from "../../lib/model/engine.ts";
-import { type Config, familyOf, type Names } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
+import { familyOf } from "../../lib/model/families/families.ts";
+import type { Names } from "../../lib/model/families/family.ts";
 import { DenseForward, type Forward, type RawLogits } from "../../lib/model/forward.ts";
 import { QuantizedSource, StreamedWeights } from "../../lib/model/weights.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";

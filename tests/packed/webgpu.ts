@@ -1,6 +1,6 @@
 /**
  * Packed linears and a packed model on webgpu, as JSON: the largest errors against float64 loops and against the dense model on the cpu. Run by
- * packed_webgpu_test.ts with the Vulkan driver set, which must be before a process starts.
+ * webgpu_test.ts with the Vulkan driver set, which must be before a process starts.
  */
 import { Engine } from "../../lib/model/engine.ts";
 import { PackedForward } from "../../lib/packed/forward.ts";

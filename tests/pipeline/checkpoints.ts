@@ -1,6 +1,6 @@
 /** Tiny checkpoints in the layout of the published ones: sharded bf16 safetensors with an index. */
 import { encodeSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
-import type { Config } from "../../lib/model/families/families.ts";
+import type { Config } from "../../lib/model/config.ts";
 import { writeFileAtomic } from "../../lib/checkpoint/files/file_source.ts";
 import { checkpointTensors, tinyWeights } from "../model/tiny.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { lladaSampler } from "../../lib/diffusion/sampler.ts";
-import type { Architecture } from "../../lib/model/block.ts";
+import type { Architecture } from "../../lib/model/architecture.ts";
 import type { TextTokenizer } from "../../lib/model/model.ts";
 import type { ChatTokenizer } from "../../lib/checkpoint/tokenizer/tokenizer.ts";
 import { generate, samplerOf } from "../../lib/pipeline/generate.ts";

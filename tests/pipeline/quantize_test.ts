@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { type Calibration, simulateMasks, visible } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { stages } from "../../lib/model/block.ts";
+import { stages } from "../../lib/model/architecture.ts";
 import { loadModel } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { sizeOf } from "../../lib/evaluate/evaluate.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Architecture } from "../../lib/model/block.ts";
+import type { Architecture } from "../../lib/model/architecture.ts";
 import { type Feed, openRuntime, type Runtime } from "../../lib/runtime/runtime.ts";
 import { gradientGraph, type Optimiser, parametersOf, stateOf, trainingGraph } from "../../lib/train/graph.ts";
 import { rng } from "../../lib/tensor/rng.ts";

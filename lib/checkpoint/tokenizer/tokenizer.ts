@@ -2,17 +2,8 @@
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { TextTokenizer } from "../../model/model.ts";
+import type { TextFiles } from "./text_files.ts";
 import { tokenizerFromVocabulary } from "./vocabulary.ts";
-
-/** The small files of a checkpoint, by name. `CheckpointSource` is one. */
-export interface TextFiles {
-  /** What messages call the checkpoint. */
-  readonly name: string;
-  has(file: string): Promise<boolean>;
-  /** A JSON object; rejects with `SyntaxError` otherwise. */
-  readJson(file: string): Promise<Record<string, unknown>>;
-  readText(file: string): Promise<string>;
-}
 
 /** One turn of a conversation. */
 export interface ChatMessage {

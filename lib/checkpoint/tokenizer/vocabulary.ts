@@ -1,5 +1,5 @@
 /** Tokenizers without a tokenizer.json: what their class would build from vocab.json and merges.txt. */
-import type { TextFiles } from "./tokenizer.ts";
+import type { TextFiles } from "./text_files.ts";
 
 /** How Qwen2's byte-level BPE cuts text into words before it merges (tokenization_qwen2.py of transformers); Dream's is the same. */
 const qwenWords = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*` +

@@ -1,28 +1,9 @@
 /** Every architecture is one row of this table: how its config is read and what its tensors are called. */
-import type { Architecture, BlockWeight } from "../block.ts";
+import type { Architecture } from "../architecture.ts";
+import type { Family } from "./family.ts";
 import { type Config, shown } from "../config.ts";
 import { llada, lladaMoe } from "./llada.ts";
 import { dream, qwen2, qwen3 } from "./qwen.ts";
-
-export type { Config } from "../config.ts";
-
-/** Tensor names in a checkpoint. */
-export interface Names {
-  readonly embed: string;
-  readonly finalNorm: string;
-  readonly head: string;
-  block(layer: number, weight: BlockWeight): string;
-}
-
-export interface Family {
-  /** What `model_type` of config.json is, for messages. */
-  readonly modelType: string;
-  /** Whether a config is of this family. */
-  matches(config: Config): boolean;
-  /** Reads the architecture; throws `RangeError` for a field that would change the mathematics. */
-  architecture(config: Config, file: string): Architecture;
-  readonly names: Names;
-}
 
 export const families: readonly Family[] = [llada, lladaMoe, dream, qwen2, qwen3];
 

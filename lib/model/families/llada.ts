@@ -1,7 +1,7 @@
 /** LLaDA-8B (Base, Instruct), LLaDA-1.5 and iLLaDA; and LLaDA-MoE, which shares their model type but not their block. */
-import type { BlockWeight } from "../block.ts";
+import type { BlockWeight } from "../architecture.ts";
 import { checkFields, type Config, integer, number, shown, tokenId } from "../config.ts";
-import type { Family } from "./families.ts";
+import type { Family } from "./family.ts";
 import { attentionShape, transformersNames } from "./qwen.ts";
 
 /** Name trap: `ff_proj` is the gate, a block's `ff_out` is down, the top `ff_out` is the head. */

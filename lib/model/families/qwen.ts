@@ -1,7 +1,7 @@
 /** Checkpoints with the tensor names of transformers: Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
-import type { Architecture, BlockWeight } from "../block.ts";
+import type { Architecture, BlockWeight } from "../architecture.ts";
 import { checkFields, type Config, integer, number, shown, tokenId } from "../config.ts";
-import type { Family, Names } from "./families.ts";
+import type { Family, Names } from "./family.ts";
 
 const weights: Record<BlockWeight, string> = {
   attnNorm: "input_layernorm.weight",

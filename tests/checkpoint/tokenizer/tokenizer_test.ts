@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { isChatTokenizer, readTokenizer, type TextFiles } from "../../../lib/checkpoint/tokenizer/tokenizer.ts";
+import { isChatTokenizer, readTokenizer } from "../../../lib/checkpoint/tokenizer/tokenizer.ts";
+import type { TextFiles } from "../../../lib/checkpoint/tokenizer/text_files.ts";
 
 /** The letters of byte-level BPE, in code point order: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up. */
 const alphabet = Array.from({ length: 324 }, (_, c) => c)
