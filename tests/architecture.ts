@@ -1,9 +1,11 @@
-/** The rules of the floors as pure functions over import edges and source texts; architecture_test.ts feeds them the real ones, and planted violations. */
+/** The rules of the house as pure functions over import edges and source texts; architecture_test.ts feeds them the real ones, and planted violations. */
 
 /** Paths from the root of the repository; `to` may also be a bare name such as "onnxruntime-node". */
 export interface Edge {
   readonly from: string;
   readonly to: string;
+  /** Whether only types are imported. */
+  readonly types?: boolean;
 }
 
 export interface Source {
@@ -11,54 +13,104 @@ export interface Source {
   readonly text: string;
 }
 
-/** Floors from the ground up. Folders of one floor do not know each other, save where `neighbours` says so. */
-const floors: readonly (readonly string[])[] = [
-  ["lib/tensor", "lib/version.ts"],
-  ["lib/quant", "lib/diffusion", "lib/format", "lib/report", "lib/nanoworld"],
-  ["lib/methods"],
-  ["lib/onnx"],
-  ["lib/runtime"],
-  ["lib/model"],
-  ["lib/packed"],
-  ["lib/checkpoint"],
-  ["lib/train", "lib/corpus"],
-  ["lib/pipeline", "lib/evaluate", "lib/export"],
-  ["lib/mod.ts"],
-  ["scripts", "notebooks"],
-];
-/** Edges within a floor: stored forms are packed bits, and a study is a pipeline with an evaluation at its end. */
-const neighbours: readonly Edge[] = [
-  { from: "lib/quant", to: "lib/format" },
-  { from: "lib/evaluate", to: "lib/pipeline" },
-];
+/**
+ * The rooms of lib in the order in which data flows to them, each with the rooms that it may import; a star allows types only. A room may always import
+ * `tensor` and, within itself, any file that does not lead back.
+ */
+export const rooms: Readonly<Record<string, string>> = {
+  "tensor": "",
+  "format": "",
+  "report": "",
+  "nanoworld": "",
+  "quant": "",
+  "quant/forms": "quant* format",
+  "methods": "quant quant/forms",
+  "methods/daq": "methods quant quant/forms",
+  "diffusion": "",
+  "onnx": "",
+  "runtime": "onnx",
+  "model": "model/families* onnx quant quant/forms runtime* diffusion*",
+  "model/families": "model",
+  "packed": "model model/families* onnx quant* quant/forms format runtime*",
+  "checkpoint/files": "format",
+  "checkpoint/hub": "checkpoint/files format",
+  "checkpoint/tokenizer": "checkpoint/files format model*",
+  "checkpoint":
+    "checkpoint/files checkpoint/hub checkpoint/tokenizer packed model model/families quant* runtime format",
+  "train": "checkpoint/files model model/families onnx runtime* format",
+  "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
+  "pipeline": "checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
+    "quant/forms runtime report format version.ts",
+  "evaluate": "pipeline diffusion model* quant* report version.ts",
+  "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
+};
 /** Scripts past lib/mod.ts: the world is written without native code, so that its task needs no permission but to read and write. */
 const exceptions: readonly Edge[] = [
   { from: "scripts/make-world.ts", to: "lib/nanoworld" },
 ];
-const within = (edges: readonly Edge[], from: string, to: string) => edges.some((e) => e.from === from && e.to === to);
-const top = floors.length - 1;
-/** The folders whose code is pure: no console, clock, ambient randomness or files. */
-const pureFloors = 3;
+/** Rooms whose code is pure: no console, clock, ambient randomness or files. */
+const pure = "tensor format report nanoworld quant quant/forms methods methods/daq diffusion onnx".split(" ");
 
-/** The place of a path: its folder in `floors` and the floor's number; undefined outside of them. */
-function placeOf(path: string): { readonly floor: number; readonly folder: string } | undefined {
-  for (const [floor, folders] of floors.entries()) {
-    const folder = folders.find((f) => path === f || path.startsWith(`${f}/`));
-    if (folder !== undefined) return { floor, folder };
-  }
-  return undefined;
+/** The room of a path: the longest that fits; "mod.ts" or "version.ts" for a file of lib itself, undefined outside of lib or where no room fits. */
+function roomOf(path: string): string | undefined {
+  if (!path.startsWith("lib/")) return undefined;
+  const inside = path.slice(4);
+  if (inside === "mod.ts" || inside === "version.ts") return inside;
+  return Object.keys(rooms).filter((room) => inside.startsWith(`${room}/`)).sort((a, b) => b.length - a.length)[0];
 }
 
-/** Edges that do not point down. Scripts and notebooks read through lib/mod.ts only. */
-export function upwardEdges(edges: readonly Edge[]): string[] {
-  return edges.filter(({ from, to }) => {
-    const [a, b] = [placeOf(from), placeOf(to)];
-    if (!a) return false;
-    if (!b) return /^(\.|lib|tests|bench|data)/.test(to);
-    if (a.folder === b.folder) return false;
-    if (a.floor === top) return to !== "lib/mod.ts" && !within(exceptions, from, b.folder);
-    return b.floor > a.floor || (b.floor === a.floor && !within(neighbours, a.folder, b.folder));
-  }).map(({ from, to }) => `${from} imports ${to}`);
+function allowed({ from, to, types = false }: Edge): boolean {
+  if (/^(scripts|notebooks)\//.test(from)) {
+    if (!/^(\.|lib|tests|scripts)\b/.test(to)) return true;
+    if (to.startsWith("scripts/")) return from.startsWith("scripts/");
+    return to === "lib/mod.ts" || exceptions.some((e) => e.from === from && to.startsWith(`${e.to}/`));
+  }
+  if (!from.startsWith("lib/")) return true;
+  const [a, b] = [roomOf(from), roomOf(to)];
+  if (a === undefined) return false;
+  if (b === undefined) return !/^(\.|lib|tests|bench|data|scripts|notebooks)/.test(to);
+  if (b === "mod.ts") return false;
+  if (a === "mod.ts" || a === b) return true;
+  if (a === "version.ts") return false;
+  const may = rooms[a].split(" ");
+  return b === "tensor" || may.includes(b) || (types && may.includes(`${b}*`));
+}
+
+/** Edges that the table of rooms does not allow. Scripts and notebooks read through lib/mod.ts only. */
+export function foreignEdges(edges: readonly Edge[]): string[] {
+  return edges.filter((edge) => !allowed(edge))
+    .map(({ from, to, types }) => `${from} imports ${types ? "types of " : ""}${to}`);
+}
+
+/** Circles among files, type imports included: none if there is none, else at least one, told from its first file in the alphabet. */
+export function circles(edges: readonly Edge[]): string[] {
+  const next = new Map<string, string[]>();
+  for (const { from, to } of edges) next.set(from, [...next.get(from) ?? [], to]);
+  const done = new Set<string>(), found = new Set<string>();
+  const visit = (path: string, trail: readonly string[]) => {
+    const at = trail.indexOf(path);
+    if (at >= 0) {
+      const circle = trail.slice(at);
+      const first = circle.indexOf([...circle].sort()[0]);
+      found.add([...circle.slice(first), ...circle.slice(0, first), circle[first]].join(" > "));
+      return;
+    }
+    if (done.has(path)) return;
+    for (const to of next.get(path) ?? []) visit(to, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of [...next.keys()].sort()) visit(path, []);
+  return [...found];
+}
+
+/** Folders of more than `most` files. */
+export function fullRooms(paths: readonly string[], most = 14): string[] {
+  const counts = new Map<string, number>();
+  for (const path of paths) {
+    const folder = path.slice(0, path.lastIndexOf("/"));
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  return [...counts].filter(([, count]) => count > most).map(([folder, count]) => `${folder} holds ${count} files`);
 }
 
 /** Importers of onnxruntime beyond the one that may. */
@@ -71,10 +123,10 @@ export function foreignRuntimes(edges: readonly Edge[]): string[] {
 export function impureLines(sources: readonly Source[]): string[] {
   const impure = /(?<![\w$."])(console\s*[.[]|Date\.now|new Date\b|performance\.now|Math\.random|crypto\.|Deno\b)/;
   return sources.flatMap(({ path, text }) => {
-    const pure = (placeOf(path)?.floor ?? Infinity) < pureFloors;
+    const isPure = pure.includes(roomOf(path) ?? "");
     const rounds = path !== "lib/tensor/rounding.ts" && path.startsWith("lib/");
     return codeOf(text).split("\n").flatMap((line, i) => {
-      const found = (pure ? line.match(impure)?.[1] : undefined) ??
+      const found = (isPure ? line.match(impure)?.[1] : undefined) ??
         (rounds ? line.match(/Math\.round\b/)?.[0] : undefined);
       return found === undefined ? [] : [`${path}:${i + 1} uses ${found}`];
     });
@@ -88,22 +140,29 @@ export function longFiles(sources: readonly Source[]): string[] {
     .map(({ path, lines }) => `${path} has ${lines} lines`);
 }
 
-/** The modules that a TypeScript text imports: `import`, `export ... from`, `import(...)` and worker URLs by a literal. */
-export function importsOf(text: string): string[] {
+/** What a TypeScript text imports: `import`, `export ... from` and `import(...)`; whether of a module only types are taken. */
+export function importsOf(text: string): { readonly to: string; readonly types: boolean }[] {
   const code = codeOf(text, { strings: true });
-  const patterns = [
-    /(?:^|[;}\n])\s*(?:import|export)\b[^;"'`]*?\bfrom\s*["']([^"']+)["']/g,
-    /(?:^|[;}\n])\s*import\s*["']([^"']+)["']/g,
-    /\bimport\s*\(\s*["']([^"']+)["']/g,
+  const named = /(?:^|[;}\n])\s*(?:import|export)\b([^;"'`]*?)\bfrom\s*["']([^"']+)["']/g;
+  const bare = [/(?:^|[;}\n])\s*import\s*["']([^"']+)["']/g, /\bimport\s*\(\s*["']([^"']+)["']/g];
+  return [
+    ...Array.from(code.matchAll(named), ([, names, to]) => ({ to, types: onlyTypes(names.trim()) })),
+    ...bare.flatMap((pattern) => Array.from(code.matchAll(pattern), ([, to]) => ({ to, types: false }))),
   ];
-  return patterns.flatMap((pattern) => Array.from(code.matchAll(pattern), (m) => m[1]));
+}
+
+/** Whether an import clause takes types only: `type ...`, or `{ type A, type B }`. */
+function onlyTypes(names: string): boolean {
+  if (/^type\b/.test(names)) return true;
+  const list = names.match(/^\{([\s\S]*)\}$/)?.[1].split(",").map((n) => n.trim()).filter(Boolean) ?? [];
+  return list.length > 0 && list.every((n) => /^type\s/.test(n));
 }
 
 /** Edges of a source, with relative modules resolved against its path and `map` applied to bare names. */
 export function edgesOf({ path, text }: Source, map: Readonly<Record<string, string>> = {}): Edge[] {
-  return importsOf(text).map((to) => {
-    if (!to.startsWith(".")) return { from: path, to: (map[to] ?? to).replace(/^\.\//, "") };
-    return { from: path, to: new URL(to, `file:///${path}`).pathname.slice(1) };
+  return importsOf(text).map(({ to, types }) => {
+    if (!to.startsWith(".")) return { from: path, to: (map[to] ?? to).replace(/^\.\//, ""), types };
+    return { from: path, to: new URL(to, `file:///${path}`).pathname.slice(1), types };
   });
 }
 
