@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { type ChoiceItem, scoreChoices } from "../../lib/evaluate/choice.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { contextual, fake, logProbability, marginals, odds, subsets, uniform } from "./fakes.ts";
+import { contextual, fake, logProbability, marginals, odds, shiftedFake, subsets, uniform } from "./fakes.ts";
 
 const ids = (...tokens: number[]) => Int32Array.from(tokens);
 
@@ -142,6 +142,22 @@ Deno.test("the error over masks says how far the accuracy moves from seed to see
   const still = await scoreChoices(fake(uniform).denoiser, items, { draws: 4, seed: 1 });
   assertEquals(still.mcStandardError, 0);
   assertEquals(Array.from(still.right), items.map((i) => Number(i.answer === 0)));
+});
+
+Deno.test("a choice without a context is refused where logits are shifted, whichever of its tokens are masked", async () => {
+  const first = { ...item(1, 2), prefix: ids() };
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const { denoiser, calls } = shiftedFake(contextual);
+    await assertRejects(
+      () => scoreChoices(denoiser, [item(0, 2), first], { draws: 1, seed }),
+      RangeError,
+      'Cannot score the choices of "item 1": position 0 is masked, but this model predicts from position 1 on',
+    );
+    assertEquals(calls, []);
+  }
+  const one = { ...first, prefix: ids(3) };
+  assertEquals((await scoreChoices(shiftedFake(contextual).denoiser, [one], { draws: 1, seed: 1 })).n, 1);
+  assertEquals((await scoreChoices(fake(contextual).denoiser, [first], { draws: 1, seed: 1 })).n, 1);
 });
 
 Deno.test("numbers of draws out of range, and empty choices, are refused", async () => {

@@ -30,6 +30,12 @@ export function fake(logit: (sequence: readonly number[], position: number, id: 
   return { denoiser, calls };
 }
 
+/** The same as a family with shifted logits gives it: its row at position 0 is the raw one, which predicts position 1. */
+export function shiftedFake(logit: Parameters<typeof fake>[0]) {
+  const { denoiser, calls } = fake((sequence, position, id) => logit(sequence, Math.max(position, 1), id));
+  return { denoiser: { ...denoiser, firstPredicted: 1 }, calls };
+}
+
 export const uniform = () => 0;
 
 /** Every token by its own odds, whatever stands around it. */
