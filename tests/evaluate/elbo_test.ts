@@ -4,7 +4,17 @@ import { rng } from "../../lib/tensor/rng.ts";
 import { LOG_PROBABILITY, LOGITS_TINY } from "../tolerances.ts";
 import { familyConfigs, randomTokens, tinyModel, tinyWeights } from "../model/tiny.ts";
 import { logSoftmax, referencePass } from "../model/reference.ts";
-import { contextual, fake, logOdds, logProbability, marginals, shiftedFake, subsets, uniform } from "./fakes.ts";
+import {
+  contextual,
+  counting,
+  fake,
+  logOdds,
+  logProbability,
+  marginals,
+  shiftedFake,
+  subsets,
+  uniform,
+} from "./fakes.ts";
 
 const windows = (count: number, length: number) =>
   Array.from({ length: count }, (_, i) => {
@@ -57,6 +67,34 @@ Deno.test("the mean over seeds is the expectation over all masks, and the errors
   const claimed = Math.sqrt(results.reduce((s, r) => s + r.mcStandardError ** 2, 0) / 400);
   // Stratified counts make the truth smaller than what draws taken as independent say, never much larger.
   assert(spread <= 1.15 * claimed && spread >= 0.4 * claimed, `claimed ${claimed}, found ${spread}`);
+});
+
+Deno.test("the mean over all that can be drawn is the exact bound, for few draws too", async () => {
+  const exact = (L: number, token: number) => {
+    const costs = Array.from({ length: L }, (_, i) => {
+      const sequence = Array.from({ length: L }, (_, p) => p <= i ? 9 : token);
+      return -logProbability(counting, sequence, 0, token);
+    });
+    return costs.reduce((a, b) => a + b) / L;
+  };
+  const bounds = async (L: number, draws: number) => {
+    const list = Array.from({ length: 120 }, () => new Int32Array(L).fill(3));
+    const { perWindow } = await elbo(fake(counting).denoiser, list, { draws, seed: 1 });
+    return perWindow;
+  };
+  // Where L divides the number of draws, each count is drawn equally often: nothing is left to chance.
+  for (const [L, draws] of [[2, 2], [2, 4], [2, 6], [3, 6], [4, 4], [5, 10]]) {
+    for (const x of await bounds(L, draws)) {
+      assert(Math.abs(x - exact(L, 3)) <= LOG_PROBABILITY, `${L} tokens, ${draws} draws`);
+    }
+  }
+  // Else every set of counts is as likely as another; of four draws of three tokens there are three, by what comes twice.
+  for (const [L, draws, sets] of [[3, 4, 3], [5, 1, 5], [3, 2, 3], [4, 3, 4], [5, 4, 5]]) {
+    const seen = [...new Set(Array.from(await bounds(L, draws), (x) => x.toFixed(9)))].map(Number);
+    assertEquals(seen.length, sets, `${L} tokens, ${draws} draws`);
+    const mean = seen.reduce((a, b) => a + b) / sets;
+    assert(Math.abs(mean - exact(L, 3)) <= LOG_PROBABILITY, `${L} tokens, ${draws} draws: ${mean}`);
+  }
 });
 
 Deno.test("where logits are shifted the first token is given: a Markov chain pays its closed form", async () => {
