@@ -8,6 +8,8 @@ export interface ChoiceTask {
   readonly version: string;
   /** Mask draws per choice; exact for choices of one token. */
   readonly draws: number;
+  /** The file that the items come from: part of what a measurement is of. */
+  readonly data?: URL;
   items(tokenizer: TextTokenizer): Promise<ChoiceItem[]>;
 }
 
@@ -17,6 +19,8 @@ export interface ElboTask {
   readonly version: string;
   /** Mask draws per window. */
   readonly draws: number;
+  /** The file that the windows come from. */
+  readonly data?: URL;
   windows(tokenizer: TextTokenizer): Promise<Int32Array[]>;
 }
 
@@ -48,6 +52,7 @@ export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: El
     id: "elbo",
     version,
     draws: 4,
+    data: new URL("validation.jsonl", folder),
     windows: async (tokenizer) =>
       (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string)),
   },
@@ -62,6 +67,7 @@ function choiceTask(id: string): ChoiceTask {
     id,
     version,
     draws: 4,
+    data: new URL(`tasks/${id}.jsonl`, folder),
     items: async (tokenizer) =>
       (await readLines(`tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((line): ChoiceItem => ({
         id: line.id as string,
