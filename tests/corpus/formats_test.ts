@@ -28,7 +28,7 @@ const chunks = async function* (bytes: Uint8Array, size: number) {
   for (let at = 0; at < bytes.length; at += size) yield await Promise.resolve(bytes.slice(at, at + size));
 };
 const allOf = async (path: string | URL) => (await Array.fromAsync(documentsOf(path)())).flat();
-const sample = new URL("corpus_sample.parquet", import.meta.url);
+const sample = new URL("sample.parquet", import.meta.url);
 
 Deno.test("lines do not depend on the chunks they come in", async () => {
   const text = "\uFEFFa\n\nné🙂\nlast";
