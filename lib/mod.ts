@@ -44,7 +44,7 @@ export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
 export { type Arm, type ArmInputs, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
-export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
+export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";
 
