@@ -43,8 +43,8 @@ export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
-export { type Arm, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
-export { choiceTasks, type Task, tasks } from "./evaluate/tasks.ts";
+export { type Arm, type ArmInputs, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
+export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";
 
@@ -55,6 +55,7 @@ export { initialState, train, type TrainingPlan } from "./train/train.ts";
 export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./train/state.ts";
 
 // Reports
+export { version } from "./version.ts";
 export { decodeRows, encodeRows, type Row, summarise } from "./report/rows.ts";
 export { type Table, table, textTable } from "./report/table.ts";
 export { type Figure, figure } from "./report/figure.ts";

@@ -44,12 +44,17 @@ export function readOptions<T extends Record<string, Option>>(
   return { ...parsed, _: parsed._.map(String) } as ReturnType<typeof readOptions<T>>;
 }
 
+/** Options that do not fit together, or not the model: says so and exits 2. */
+export function refuse(what: string): never {
+  console.error(what);
+  Deno.exit(2);
+}
+
 /** A positive integer option; exits 2 otherwise. */
 export function positiveInteger(name: string, text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;
-  console.error(`--${name} is ${JSON.stringify(text)}, wanted a positive integer`);
-  Deno.exit(2);
+  return refuse(`--${name} is ${JSON.stringify(text)}, wanted a positive integer`);
 }
 
 /** A progress meter on stderr. */

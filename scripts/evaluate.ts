@@ -1,11 +1,24 @@
-/** Evaluates a checkpoint folder, full precision or packed: see `deno task evaluate --help`. */
-import { evaluate, loadModel, type Row, table, tasks } from "quant-dllm";
-import { interruptSignal, loadOptions, main, meter, positiveInteger, readOptions, runOptions } from "./cli.ts";
+/** Evaluates a checkpoint, full precision or packed: see `deno task evaluate --help`. */
+import {
+  boundOn,
+  evaluate,
+  knowsNanoWorld,
+  loadCorpus,
+  loadModel,
+  type Model,
+  type Row,
+  table,
+  type Task,
+  tasks,
+} from "quant-dllm";
+import { interruptSignal, loadOptions, main, meter, positiveInteger, readOptions, refuse, runOptions } from "./cli.ts";
 
-const options = readOptions("deno task evaluate MODEL_DIR [options]", {
+const options = readOptions("deno task evaluate MODEL [options]      MODEL: a folder, or org/name on the Hub", {
   tasks: { default: Object.keys(tasks).join(","), help: "comma-separated" },
-  limit: { default: "200", help: "items per task" },
-  seed: { default: "1", help: "of the masks: models evaluated with one seed see the same" },
+  text: { default: "", help: "of the task elbo: wikitext (its test split), .txt, .jsonl, ...; NanoWorld's by default" },
+  length: { default: "auto", help: "tokens per window of --text; auto: 512, or the model's longest" },
+  limit: { default: "auto", help: "items per task; auto: 200, or 32 windows of --text" },
+  seed: { default: "1", help: "of the masks and the windows of --text: one seed gives all models the same" },
   ...runOptions,
 }, 1);
 
@@ -13,15 +26,30 @@ await main(async () => {
   const names = options.tasks.split(",");
   const unknown = names.find((name) => !(name in tasks));
   if (unknown) throw new RangeError(`Unknown task ${unknown}: wanted some of ${Object.keys(tasks).join(", ")}`);
+  if (options.text && !names.includes("elbo")) refuse("--text is for the task elbo: add it to --tasks");
+  if (!options.text && options.length !== "auto") refuse("--length is for --text: NanoWorld's windows have their own");
   const signal = interruptSignal();
   await using model = await loadModel(options._[0], loadOptions(options, signal));
+  const strangers = names.filter((name) => !(name === "elbo" && options.text));
+  if (strangers.length > 0 && !knowsNanoWorld(model.tokenizer)) {
+    refuse(
+      `Cannot evaluate ${model.name} on ${
+        strangers.join(", ")
+      }: they are made of NanoWorld's words, and its tokenizer ` +
+        "has another vocabulary; give a text of its language: --tasks elbo --text wikitext, or --text FILE",
+    );
+  }
   const progress = meter("evaluate", names.length, "tasks");
   const rows: Row[] = [];
   for (const [i, name] of names.entries()) {
-    const settings = { seed: Number(options.seed), limit: positiveInteger("limit", options.limit), signal };
+    const own = name === "elbo" && options.text !== "";
+    const task = own ? await textTask(model, signal) : tasks[name as keyof typeof tasks];
     rows.push(
-      ...await evaluate(model, [tasks[name as keyof typeof tasks]], {
-        ...settings,
+      ...await evaluate(model, [task], {
+        seed: Number(options.seed),
+        limit: limit(own),
+        batch: own ? batchOf(model) : undefined,
+        signal,
         onProgress: (done, total) => progress.update(i + done / total, name),
       }),
     );
@@ -31,3 +59,29 @@ await main(async () => {
   console.error(table(lines, { row: ["task", "metric"], column: "result", digits: 4 }).toText());
   console.log(JSON.stringify({ rows }));
 });
+
+function limit(ofText: boolean): number {
+  return options.limit === "auto" ? ofText ? 32 : 200 : positiveInteger("limit", options.limit);
+}
+
+/** Tokens per window of --text. */
+function lengthOf({ name, architecture: { maxLength } }: Model): number {
+  if (options.length === "auto") return Math.min(512, maxLength);
+  const length = positiveInteger("length", options.length);
+  return length <= maxLength ? length : refuse(`--length is ${length}, but ${name} reads ${maxLength} tokens at most`);
+}
+
+/** Windows that run together: as many as leave the logits, of which a window may ask for all its rows, in half a GiB. */
+function batchOf(model: Model): number {
+  return Math.max(1, Math.min(64, Math.floor(2 ** 27 / (lengthOf(model) * model.vocabSize))));
+}
+
+/** The likelihood bound on windows of --text. */
+async function textTask(model: Model, signal: AbortSignal): Promise<Task> {
+  // Calibration draws from WikiText's training split: what is measured on must be another text.
+  const text = options.text === "wikitext" ? "wikitext-test" : options.text;
+  const length = lengthOf(model);
+  const draw = { tokenizer: model.tokenizer, count: limit(true), length, seed: Number(options.seed), signal };
+  const name = text.slice(text.lastIndexOf("/") + 1);
+  return boundOn(await loadCorpus(text, draw), { id: `elbo ${name}`, version: `1x${length}` });
+}

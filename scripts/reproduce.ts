@@ -1,7 +1,8 @@
 /**
  * Reproduces the paper's comparison and ablations on the nano testbed: rows, tables, figures.
  *   deno task reproduce [--quick] [--seeds 3] [--device auto] [--model data/nano-llada] [--out results/reproduce]
- * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options.
+ * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
+ * where they are of the same options, model, data and code.
  */
 import {
   type Arm,
@@ -14,6 +15,7 @@ import {
   measure,
   type Measurement,
 } from "quant-dllm";
+import { armInputs } from "./inputs.ts";
 import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { full, quick, studies, type Study } from "./studies.ts";
@@ -28,6 +30,8 @@ const options = readOptions("deno task reproduce [options]", {
 const base = options.quick ? quick : full;
 const seedCount = options.seeds ? positiveInteger("seeds", options.seeds) : base.seeds.length;
 const out = options.out || (options.quick ? "results/quick" : "results/reproduce");
+/** Where calibration windows come from, and their tokens. */
+const [text, length] = ["data/nanoworld/calibration.jsonl", 64];
 const scale = { ...base, seeds: Array.from({ length: seedCount }, (_, i) => i + 1) };
 
 await main(async () => {
@@ -38,41 +42,54 @@ await main(async () => {
   await using kernels = fastKernels(model.engine.runtime);
   const plan = studies(scale, model.maskId);
   const all: Study[] = [plan.main, ...plan.ablations, ...(options.quick ? [] : [plan.curve])];
-  const corpus = (count: number, seed: number) =>
-    loadCorpus("data/nanoworld/calibration.jsonl", { tokenizer: model.tokenizer, count, length: 64, seed });
+  const corpus = (count: number, seed: number) => loadCorpus(text, { tokenizer: model.tokenizer, count, length, seed });
+  const arms = all.flatMap(({ settings }) => settings);
+  const inputs = await armInputs({
+    model: options.model,
+    device: model.engine.runtime.device,
+    corpus: text,
+    length,
+    tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
+  });
+  const identity = (arm: Arm, seed: number) => identityOf(arm, { seed, inputs });
 
   // Studies share arms: each is measured once.
   const wanted = new Map<string, { arm: Arm; seed: number }>();
   for (const seed of scale.seeds) {
-    for (const arm of all.flatMap(({ settings }) => settings)) wanted.set(identityOf(arm, seed), { arm, seed });
+    for (const arm of arms) wanted.set(identity(arm, seed), { arm, seed });
   }
   const open = [...wanted].filter(([identity]) => !measured.has(identity));
   let done = wanted.size - open.length;
   const progress = meter(options.quick ? "quick reproduce" : "reproduce", wanted.size, "arms", done);
   const signal = interruptSignal();
-  for (const [identity, { arm, seed }] of open) {
+  for (const [name, { arm, seed }] of open) {
     const note = `${arm.label}, seed ${seed}`;
     const onProgress = (share: number) => progress.update(done + share, note);
-    let result: Measurement;
+    let result: Stored;
     try {
-      result = await measure(model, arm, { seed, corpus, kernels, signal, onProgress });
+      const measurement = await measure(model, arm, { seed, corpus, kernels, signal, onProgress });
+      const rows = measurement.rows.map((row) => ({ ...row, codeVersion: inputs.code }));
+      result = { identity: name, ...measurement, rows };
     } catch (error) {
       if (!signal.aborted) throw error;
       throw new Error(`stopped after ${done} of ${wanted.size} arms; run the same command to go on`);
     }
     await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
-    measured.set(identity, result);
+    measured.set(name, result);
     progress.update(++done, note);
   }
   progress.finish("all arms measured");
-  const find = (arm: Arm, seed: number) => measured.get(identityOf(arm, seed))!;
+  const find = (arm: Arm, seed: number) => measured.get(identity(arm, seed))!;
   const rows = await writeReport({ out, scale, model, plan, all, find });
   await Deno.writeTextFile(`${out}/rows.jsonl`, encodeRows(rows));
   console.log(JSON.stringify({ rows, out }));
 });
 
+/** A measurement as it stands in the store, under the identity of what was measured. */
+type Stored = Measurement & { readonly identity: string };
+
 /** The stored arms by identity; a last line that was cut off by a kill is left out and measured again. */
-async function readMeasurements(path: string): Promise<Map<string, Measurement>> {
+async function readMeasurements(path: string): Promise<Map<string, Stored>> {
   let text = "";
   try {
     text = await Deno.readTextFile(path);
@@ -81,6 +98,6 @@ async function readMeasurements(path: string): Promise<Map<string, Measurement>>
   }
   const complete = text.slice(0, text.lastIndexOf("\n") + 1);
   if (complete !== text) await Deno.writeTextFile(path, complete);
-  const list = complete.split("\n").filter(Boolean).map((line) => JSON.parse(line) as Measurement);
+  const list = complete.split("\n").filter(Boolean).map((line) => JSON.parse(line) as Stored);
   return new Map(list.map((m) => [m.identity, m]));
 }

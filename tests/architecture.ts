@@ -41,7 +41,7 @@ export const rooms: Readonly<Record<string, string>> = {
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline": "checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
     "quant/forms runtime report format version.ts",
-  "evaluate": "pipeline diffusion model* quant* report version.ts",
+  "evaluate": "pipeline diffusion model* nanoworld quant* report version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };
 /** Scripts past lib/mod.ts: the world is written without native code, so that its task needs no permission but to read and write. */

@@ -1,10 +1,10 @@
 /** The forward process with exact mask counts, as the likelihood of LLaDA uses it (eval_llada.py of the LLaDA repository). */
 import type { Rng } from "../tensor/rng.ts";
-import { roundHalfEven } from "../tensor/rounding.ts";
 
 /**
- * Mask counts n_i of a batch, stratified over 1..L: k uniform in 1..L, n_i = ((round(k + i · L / b) - 1) mod L) + 1, ties to even. Each n_i is
- * close to uniform on its own, and together they cover the range.
+ * Mask counts n_i of a batch by systematic sampling of 1..L: n_i = 1 + floor(L · frac(u + i / b)) with one u uniform in [0, 1). Each n_i is uniform in
+ * 1..L on its own, exactly, and each count comes floor(b / L) or ceil(b / L) times. The official code rounds such a grid to whole counts,
+ * half to even, which favours some: of two tokens, both are masked in three of four draws.
  *
  * @param length L, the number of positions that may be masked.
  * @param batch b, how many counts to draw.
@@ -15,8 +15,9 @@ export function stratifiedCounts(length: number, batch: number, rng: Rng): Int32
   if (!(Number.isInteger(length) && length >= 1) || !(Number.isInteger(batch) && batch >= 1)) {
     throw new RangeError(`Cannot draw ${batch} mask counts for ${length} positions: wanted positive integers`);
   }
-  const k = 1 + rng.int(length);
-  return Int32Array.from({ length: batch }, (_, i) => (roundHalfEven(k + i * length / batch) - 1) % length + 1);
+  // u matters only by which of L · b equal parts it lies in: whole numbers, so that nothing is rounded.
+  const part = rng.int(length * batch);
+  return Int32Array.from({ length: batch }, (_, i) => 1 + Math.floor((part + i * length) / batch) % length);
 }
 
 /**

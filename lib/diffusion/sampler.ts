@@ -152,7 +152,8 @@ export interface SampleOptions extends Omit<WalkOptions, "steps"> {
  * Generates `length` tokens after the prompt and gives the last state: prompt and answer, nothing masked.
  *
  * @param prompt token ids, int32; none of them the mask.
- * @throws RangeError for a length or steps that are no positive integers, a masked prompt, and what the sampler refuses.
+ * @throws RangeError for a length or steps that are no positive integers, a masked prompt, an empty one where the model predicts from the
+ *   token before, and what the sampler refuses.
  */
 export async function sample(
   denoiser: Denoiser,
@@ -185,9 +186,14 @@ async function* denoise(
 ): AsyncGenerator<SampleState> {
   check("length", length, Number.isInteger(length) && length > 0, "a positive integer");
   check("steps", steps, Number.isInteger(steps) && steps > 0, "a positive integer");
-  const { maskId, vocabSize } = denoiser;
+  const { maskId, vocabSize, firstPredicted = 0 } = denoiser;
   const hole = prompt.indexOf(maskId);
   if (hole >= 0) throw new RangeError(`Cannot sample: token ${hole} of the prompt is the mask, ${maskId}`);
+  if (prompt.length < firstPredicted) {
+    throw new RangeError(
+      `Cannot sample after ${prompt.length} tokens: this model predicts from position ${firstPredicted} on; give a prompt`,
+    );
+  }
   const canvas = new Int32Array(prompt.length + length).fill(maskId);
   canvas.set(prompt);
   let masked = Array.from({ length }, (_, i) => prompt.length + i);

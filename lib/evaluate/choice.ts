@@ -2,7 +2,7 @@
 import type { Denoiser } from "../diffusion/denoiser.ts";
 import { stratifiedCounts } from "../diffusion/forward.ts";
 import { rng } from "../tensor/rng.ts";
-import { type DrawOptions, logProbabilities, type Query } from "./scoring.ts";
+import { checkPredicted, type DrawOptions, logProbabilities, type Query } from "./scoring.ts";
 
 /** A tokenised item: the scored text is prefix + choice + suffix, and only the choice is masked and scored. */
 export interface ChoiceItem {
@@ -32,6 +32,7 @@ export interface ChoiceResult {
  * Scores items. Per choice of L tokens, b = `draws` masks of exactly n_i of its tokens, the n_i stratified over 1..L; the estimate is the mean of
  * (L / n_i) · Σ log p over the masked tokens. Counts and positions depend on (seed, item, draw) only: all models, and all choices of one length, see
  * the same masks, so that differences are paired. A choice of one token has one mask: a single pass serves all such choices, exactly.
+ * Throws `RangeError` for draws that are no positive integer, an empty choice, and a choice at a position that the denoiser does not predict.
  */
 export async function scoreChoices(
   denoiser: Denoiser,
@@ -41,6 +42,7 @@ export async function scoreChoices(
   if (!(Number.isInteger(draws) && draws > 0)) {
     throw new RangeError(`Cannot score choices with ${draws} mask draws: wanted a positive integer`);
   }
+  for (const { id, prefix } of items) checkPredicted(denoiser, prefix.length, `Cannot score the choices of "${id}"`);
   const right = new Uint8Array(items.length);
   const rightWithout = new Float64Array(draws);
   const chunk = 64;

@@ -18,8 +18,10 @@ export interface ElboResult {
 }
 
 /**
- * Estimates -ELBO / L per window of L tokens as the mean over `draws` masks of (1 / n_i) Σ -log p over the n_i masked tokens: the weight L / n_i of the
- * likelihood estimate over L. Mask counts are stratified over 1..L; masks depend on (seed, window, draw) only, so models are compared on the same.
+ * Estimates -ELBO / L per window as the mean over `draws` masks of (1 / n_i) Σ -log p over the n_i masked tokens: the weight L / n_i of the likelihood
+ * estimate over L. L counts the tokens that the model predicts: all, or all but the first where logits are shifted, which stays visible and is given.
+ * Mask counts are stratified over 1..L; masks depend on (seed, window, draw, L) only, so models of one kind are compared on the same.
+ * Throws `RangeError` for a window with nothing to predict, and for a number of draws that is no positive integer.
  */
 export async function elbo(
   denoiser: Denoiser,
@@ -27,17 +29,20 @@ export async function elbo(
   { draws, seed, batch, signal, onProgress }: DrawOptions,
 ): Promise<ElboResult> {
   const n = windows.length;
+  const { maskId, firstPredicted = 0 } = denoiser;
   const perWindow = new Float64Array(n);
   let mcVariance = 0;
   const chunk = 32;
   for (let start = 0; start < n; start += chunk) {
     const part = windows.slice(start, start + chunk);
     const queries = part.flatMap((tokens, i) => {
-      const counts = stratifiedCounts(tokens.length, draws, rng(seed, "elbo-counts", start + i));
+      const length = tokens.length - firstPredicted;
+      const counts = stratifiedCounts(length, draws, rng(seed, "elbo-counts", start + i));
       return Array.from(counts, (count, d): Query => {
-        const positions = Array.from(rng(seed, "elbo-mask", start + i, d).choose(tokens.length, count).sort());
+        const chosen = rng(seed, "elbo-mask", start + i, d).choose(length, count).sort();
+        const positions = Array.from(chosen, (p) => firstPredicted + p);
         const masked = Int32Array.from(tokens);
-        for (const p of positions) masked[p] = denoiser.maskId;
+        for (const p of positions) masked[p] = maskId;
         return { tokens: masked, positions, ids: positions.map((p) => tokens[p]) };
       });
     });

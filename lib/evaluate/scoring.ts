@@ -18,6 +18,14 @@ export interface DrawOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** Throws `RangeError` when `position` is one that the denoiser does not predict; `action` begins the message. */
+export function checkPredicted({ firstPredicted = 0 }: Denoiser, position: number, action: string): void {
+  if (position >= firstPredicted) return;
+  throw new RangeError(
+    `${action}: position ${position} is masked, but this model predicts from position ${firstPredicted} on; put a context before it`,
+  );
+}
+
 /**
  * Natural log-probabilities, one float64 array per query, as long as its `ids`. Equal sequences are run once, equally long ones as one batch of at
  * most `batch`; only the asked positions go through the head.

@@ -1,5 +1,6 @@
 /** Answer accuracy of packed statements: all answer tokens masked at once, predicted greedily. The measure to watch while training. */
 import type { Denoiser } from "../diffusion/denoiser.ts";
+import { checkPredicted } from "./scoring.ts";
 
 /** A sequence of statements: `starts[i]` is the first position of statement i, `families[i]` its family, `answers` 1 at answer tokens. */
 export interface LabelledSequence {
@@ -18,7 +19,10 @@ export interface FamilyAccuracy {
   readonly token: number;
 }
 
-/** Accuracy per family, in order of first appearance, and over all as "mean" (every family counts the same). Sequences must be equally long. */
+/**
+ * Accuracy per family, in order of first appearance, and over all as "mean" (every family counts the same). Throws `RangeError` for sequences of
+ * unequal length, and for an answer at a position that the denoiser does not predict.
+ */
 export async function answerAccuracy(
   denoiser: Denoiser,
   sequences: readonly LabelledSequence[],
@@ -30,6 +34,10 @@ export async function answerAccuracy(
       `Cannot measure answers: a sequence has ${odd.tokens.length} tokens, the first ${sequences[0].tokens.length}`,
     );
   }
+  sequences.forEach(({ answers }, i) => {
+    const first = answers.indexOf(1);
+    if (first >= 0) checkPredicted(denoiser, first, `Cannot measure the answers of sequence ${i}`);
+  });
   const counts = new Map<string, { n: number; exact: number; tokens: number; right: number }>();
   for (let start = 0; start < sequences.length; start += batch) {
     const part = sequences.slice(start, start + batch);

@@ -6,7 +6,6 @@ import type { Model } from "../model/model.ts";
 import type { Method } from "../quant/method.ts";
 import type { Row } from "../report/rows.ts";
 import type { Kernels } from "../tensor/kernels.ts";
-import { version } from "../version.ts";
 import { type LinearReport, quantize } from "../pipeline/quantize.ts";
 
 /** What is compared: full precision when there is no method. */
@@ -22,10 +21,19 @@ export interface Arm {
   readonly tasks: readonly { readonly task: Task; readonly limit: number }[];
 }
 
+/** What an arm depends on beside its options, as versions or digests of contents. */
+export interface ArmInputs {
+  readonly code: string;
+  readonly device: string;
+  readonly model: string;
+  /** Of the text that windows are drawn from. */
+  readonly corpus: string;
+  /** Of the items of each task, by its id. */
+  readonly tasks: Readonly<Record<string, string>>;
+}
+
 /** An arm at a seed. */
 export interface Measurement {
-  /** Says what was measured, options and code version included: equal identities are equal measurements. */
-  readonly identity: string;
   readonly label: string;
   readonly seed: number;
   readonly rows: readonly Row[];
@@ -44,11 +52,23 @@ export interface MeasureOptions {
   readonly onProgress?: (share: number) => void;
 }
 
-/** See `Measurement.identity`. The calibration is named by the arm's label-independent parts, so that studies share what they have in common. */
-export function identityOf({ method, calibration, windows, tasks }: Arm, seed: number): string {
+/**
+ * Says what is measured, from options and inputs: equal identities are equal measurements. The label is no part of it, so that studies share what they
+ * have in common. Throws `RangeError` for a task that the inputs do not know.
+ */
+export function identityOf(
+  { method, calibration, windows, tasks }: Arm,
+  { seed, inputs }: { readonly seed: number; readonly inputs: ArmInputs },
+): string {
   const name = calibration ? calibration({ windows: [new Int32Array(1)] }, seed).name : "none";
-  const what = tasks.map(({ task: t, limit }) => `${t.id}@${t.version}x${t.draws}:${limit}`).join("+");
-  return [version, method?.name ?? "fp", name, method ? windows : 0, what, seed].join(" | ");
+  const what = tasks.map(({ task: { id, version, draws }, limit }) => {
+    const digest = inputs.tasks[id];
+    if (digest === undefined) throw new RangeError(`Cannot identify an arm: there is no digest of the task "${id}"`);
+    return `${id}@${version}=${digest}x${draws}:${limit}`;
+  });
+  const text = method ? `${windows} of ${inputs.corpus}` : "no text";
+  const { code, device, model } = inputs;
+  return [code, device, model, method?.name ?? "fp", name, text, what.join("+"), seed].join(" | ");
 }
 
 /** Quantises and evaluates. Rows carry the arm's label, its number of calibration windows, and everything that `evaluate` says. */
@@ -83,7 +103,6 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
   }
   const extra = { label: arm.label, calibrationSize: arm.method ? arm.windows : 0 };
   return {
-    identity: identityOf(arm, seed),
     label: arm.label,
     seed,
     rows: rows.map((row) => ({ ...row, ...extra })),

@@ -1,5 +1,7 @@
-/** The tasks of NanoWorld, shaped like the seven of the paper's Table 1, and the likelihood bound on its validation text. */
+/** The tasks of NanoWorld, shaped like the seven of the paper's Table 1, and the likelihood bound on its validation text or on any other. */
+import type { Corpus } from "../diffusion/mcs.ts";
 import type { TextTokenizer } from "../model/model.ts";
+import { VOCABULARY } from "../nanoworld/vocabulary.ts";
 import type { ChoiceItem } from "./choice.ts";
 
 export interface ChoiceTask {
@@ -8,6 +10,8 @@ export interface ChoiceTask {
   readonly version: string;
   /** Mask draws per choice; exact for choices of one token. */
   readonly draws: number;
+  /** The file that the items come from: part of what a measurement is of. */
+  readonly data?: URL;
   items(tokenizer: TextTokenizer): Promise<ChoiceItem[]>;
 }
 
@@ -17,6 +21,8 @@ export interface ElboTask {
   readonly version: string;
   /** Mask draws per window. */
   readonly draws: number;
+  /** The file that the windows come from. */
+  readonly data?: URL;
   windows(tokenizer: TextTokenizer): Promise<Int32Array[]>;
 }
 
@@ -34,7 +40,7 @@ type ChoiceId =
   | "nano_hellaswag"
   | "nano_bbh";
 
-/** The tasks that ship with the kit. */
+/** The tasks that ship with the kit. Their items are words of NanoWorld: `RangeError` for a tokenizer that has other ones. */
 export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: ElboTask } = {
   nano_mmlu: choiceTask("nano_mmlu"),
   nano_winogrande: choiceTask("nano_winogrande"),
@@ -48,10 +54,30 @@ export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: El
     id: "elbo",
     version,
     draws: 4,
-    windows: async (tokenizer) =>
-      (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string)),
+    data: new URL("validation.jsonl", folder),
+    windows: async (tokenizer) => {
+      checkWords(tokenizer, "elbo");
+      return (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string));
+    },
   },
 };
+
+/** The likelihood bound on windows of a text, as read for the model that is measured. `id` and `version` say which text, and what windows of it. */
+export function boundOn(corpus: Corpus, { id, version }: Pick<ElboTask, "id" | "version">): ElboTask {
+  return { kind: "elbo", id, version, draws: tasks.elbo.draws, windows: () => Promise.resolve([...corpus.windows]) };
+}
+
+/** Whether the tokenizer has NanoWorld's vocabulary: each of its words is one token, and has the same id. */
+export function knowsNanoWorld(tokenizer: TextTokenizer): boolean {
+  let ids: Int32Array;
+  try {
+    ids = tokenizer.encode(VOCABULARY.join(" "));
+  } catch (error) {
+    if (error instanceof RangeError) return false; // a word that it has no token for
+    throw error;
+  }
+  return ids.length === VOCABULARY.length && ids.every((token, id) => token === id);
+}
 
 /** The seven multiple-choice tasks, in the paper's order. */
 export const choiceTasks: readonly ChoiceTask[] = Object.values(tasks).filter((t) => t.kind === "choice");
@@ -62,15 +88,26 @@ function choiceTask(id: string): ChoiceTask {
     id,
     version,
     draws: 4,
-    items: async (tokenizer) =>
-      (await readLines(`tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((line): ChoiceItem => ({
+    data: new URL(`tasks/${id}.jsonl`, folder),
+    items: async (tokenizer) => {
+      checkWords(tokenizer, id);
+      return (await readLines(`tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((line): ChoiceItem => ({
         id: line.id as string,
         prefix: tokenizer.encode(line.context as string),
         choices: (line.choices as string[]).map((choice) => tokenizer.encode(choice)),
         suffix: line.suffix === undefined ? new Int32Array() : tokenizer.encode(line.suffix as string),
         answer: line.answer as number,
-      })),
+      }));
+    },
   };
+}
+
+function checkWords(tokenizer: TextTokenizer, id: string): void {
+  if (knowsNanoWorld(tokenizer)) return;
+  throw new RangeError(
+    `Cannot measure on ${id}: it is made of NanoWorld's ${VOCABULARY.length} words, and the model's tokenizer has another vocabulary; ` +
+      "measure the likelihood bound on a text of the model's language",
+  );
 }
 
 /** Reads JSON lines of the data folder. Throws `SyntaxError` that names the file, the line and the missing field. */

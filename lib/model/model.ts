@@ -75,6 +75,11 @@ export class Model implements Denoiser, AsyncDisposable {
     return this.architecture.vocabSize;
   }
 
+  /** 1 where logits are shifted: see `Denoiser`. */
+  get firstPredicted(): number {
+    return this.architecture.logitShift ? 1 : 0;
+  }
+
   /** The tokenizer of the checkpoint folder. Throws when it holds none. */
   get tokenizer(): TextTokenizer {
     if (this.#tokenizer) return this.#tokenizer;

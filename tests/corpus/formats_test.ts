@@ -28,7 +28,7 @@ const chunks = async function* (bytes: Uint8Array, size: number) {
   for (let at = 0; at < bytes.length; at += size) yield await Promise.resolve(bytes.slice(at, at + size));
 };
 const allOf = async (path: string | URL) => (await Array.fromAsync(documentsOf(path)())).flat();
-const sample = new URL("corpus_sample.parquet", import.meta.url);
+const sample = new URL("sample.parquet", import.meta.url);
 
 Deno.test("lines do not depend on the chunks they come in", async () => {
   const text = "\uFEFFa\n\nné🙂\nlast";
@@ -147,7 +147,7 @@ Deno.test("Parquet without texts and no Parquet at all are named", () =>
     await assertRejects(() => allOf(path), SyntaxError, "its columns are body, n");
   }));
 
-Deno.test("WikiText's rows make articles, and `wikitext` comes from the Hub at its revision", async () => {
+Deno.test("WikiText's rows make articles, and its splits come from the Hub at their revision", async () => {
   const articles = (await Array.fromAsync(articlesOf(documentsOf(sample)()))).flat();
   assertEquals(articles.map((a) => a.split("\n")[0]), [" = First article = ", " = Second article = "]);
   assertEquals(articles.join(""), (await allOf(sample)).join(""));
@@ -156,15 +156,17 @@ Deno.test("WikiText's rows make articles, and `wikitext` comes from the Hub at i
     asked.push(request);
     return Promise.resolve(sample.pathname);
   };
-  const { windows } = await loadCorpus("wikitext", options({ count: 1, length: 30, open }));
-  assertEquals(windows[0].length, 30);
-  const [[repo, path, { type, revision }]] = asked as [[string, string, { type: string; revision: string }]];
-  assertEquals([repo, path, type], [
-    "Salesforce/wikitext",
-    "wikitext-2-raw-v1/train-00000-of-00001.parquet",
-    "dataset",
-  ]);
-  assert(/^[0-9a-f]{40}$/.test(revision));
+  for (const [name, split] of [["wikitext", "train"], ["wikitext-test", "test"]]) {
+    const { windows } = await loadCorpus(name, options({ count: 1, length: 30, open }));
+    assertEquals(windows[0].length, 30);
+    const [repo, path, { type, revision }] = asked.pop() as [string, string, { type: string; revision: string }];
+    assertEquals([repo, path, type], [
+      "Salesforce/wikitext",
+      `wikitext-2-raw-v1/${split}-00000-of-00001.parquet`,
+      "dataset",
+    ]);
+    assert(/^[0-9a-f]{40}$/.test(revision));
+  }
 });
 
 Deno.test("`c4` comes from the Hub and skips short documents; its order follows the seed", () =>

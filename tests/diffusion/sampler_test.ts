@@ -5,7 +5,7 @@ import { dreamSampler, lladaSampler, sample, type Sampler, type SampleState } fr
 import { denoisingTimes, evenCounts, transferShare } from "../../lib/diffusion/schedule.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { contextual, fake } from "../evaluate/fakes.ts";
+import { contextual, fake, shiftedFake } from "../evaluate/fakes.ts";
 
 const MASK = 9;
 const prompt = Int32Array.of(3, 1, 4);
@@ -395,6 +395,22 @@ Deno.test("steps are told of, and an abort ends the run before the next pass", a
   const options = { length: 6, seed: 1, onStep, signal: stop.signal };
   await assertRejects(() => sample(denoiser, prompt, options), Error, "enough");
   assertEquals([seen, calls.length], [[1, 2], 2]);
+});
+
+Deno.test("without a prompt nothing is sampled where logits are shifted", async () => {
+  const { denoiser, calls } = shiftedFake(contextual);
+  for (const sampler of [lladaSampler(), dreamSampler()]) {
+    const run = (given: Int32Array, model: Denoiser) => sample(model, given, { length: 2, seed: 1, sampler });
+    await assertRejects(
+      () => run(new Int32Array(), denoiser),
+      RangeError,
+      "predicts from position 1 on; give a prompt",
+    );
+    assertEquals(calls.splice(0), []);
+    assertEquals((await run(Int32Array.of(3), denoiser)).masked, 0);
+    assertEquals((await run(new Int32Array(), fake(contextual).denoiser)).masked, 0);
+    calls.splice(0);
+  }
 });
 
 Deno.test("wrong options, a masked prompt and broken logits are refused", async () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { type ChoiceItem, scoreChoices } from "../../lib/evaluate/choice.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { contextual, fake, logProbability, marginals, odds, subsets, uniform } from "./fakes.ts";
+import { contextual, counting, fake, logProbability, marginals, odds, shiftedFake, subsets, uniform } from "./fakes.ts";
 
 const ids = (...tokens: number[]) => Int32Array.from(tokens);
 
@@ -38,20 +38,34 @@ function expectation({ prefix, suffix }: ChoiceItem, choice: Int32Array, logit: 
 const argmax = (x: number[]) => x.indexOf(Math.max(...x));
 
 Deno.test("choices are ranked by the exact expectation when every count is drawn and masks of a count are alike", async () => {
-  // What a token's odds are depends on how many are masked, not on which.
-  const logit = (sequence: readonly number[], _position: number, id: number) =>
-    Math.sin(id * 2.3 + 5 * sequence.filter((t) => t === 9).length);
   const items = Array.from({ length: 40 }, (_, i): ChoiceItem => {
     const one = item(i, 1 + i % 5);
     return { ...one, choices: one.choices.map((c) => c.map(() => c[0])) };
   });
   for (const length of [1, 2, 3, 4, 5]) {
     const some = items.filter((i) => i.choices[0].length === length);
-    const wanted = some.map((i) => Number(argmax(i.choices.map((c) => expectation(i, c, logit))) === i.answer));
-    const { right, accuracy, n } = await scoreChoices(fake(logit).denoiser, some, { draws: length, seed: 3 });
-    assertEquals(Array.from(right), wanted);
-    assertEquals([accuracy, n], [wanted.reduce((a, b) => a + b) / 8, 8]);
+    const wanted = some.map((i) => Number(argmax(i.choices.map((c) => expectation(i, c, counting))) === i.answer));
+    for (const draws of [length, 2 * length, 3 * length]) {
+      const { right, accuracy, n } = await scoreChoices(fake(counting).denoiser, some, { draws, seed: 3 });
+      assertEquals(Array.from(right), wanted);
+      assertEquals([accuracy, n], [wanted.reduce((a, b) => a + b) / 8, 8]);
+    }
   }
+});
+
+Deno.test("of two tokens one is masked as often as both: four draws rank choices exactly", async () => {
+  // Token 1 gains 1 where one token is masked and loses 0.6 where both are: 0.4 better than token 2 where both counts weigh the same.
+  const logit = (sequence: readonly number[], _position: number, id: number) =>
+    id === 1 ? (sequence.filter((t) => t === 9).length === 1 ? 1 : -0.6) : 0;
+  const items = Array.from({ length: 30 }, (_, i): ChoiceItem => ({
+    id: `${i}`,
+    prefix: ids(3),
+    choices: [ids(2, 2), ids(1, 1)],
+    suffix: ids(),
+    answer: 1,
+  }));
+  const { right } = await scoreChoices(fake(logit).denoiser, items, { draws: 4, seed: 1 });
+  assertEquals(Array.from(right), items.map(() => 1));
 });
 
 Deno.test("with many draws the ranking is that of the expectation over all masks", async () => {
@@ -142,6 +156,22 @@ Deno.test("the error over masks says how far the accuracy moves from seed to see
   const still = await scoreChoices(fake(uniform).denoiser, items, { draws: 4, seed: 1 });
   assertEquals(still.mcStandardError, 0);
   assertEquals(Array.from(still.right), items.map((i) => Number(i.answer === 0)));
+});
+
+Deno.test("a choice without a context is refused where logits are shifted, whichever of its tokens are masked", async () => {
+  const first = { ...item(1, 2), prefix: ids() };
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const { denoiser, calls } = shiftedFake(contextual);
+    await assertRejects(
+      () => scoreChoices(denoiser, [item(0, 2), first], { draws: 1, seed }),
+      RangeError,
+      'Cannot score the choices of "item 1": position 0 is masked, but this model predicts from position 1 on',
+    );
+    assertEquals(calls, []);
+  }
+  const one = { ...first, prefix: ids(3) };
+  assertEquals((await scoreChoices(shiftedFake(contextual).denoiser, [one], { draws: 1, seed: 1 })).n, 1);
+  assertEquals((await scoreChoices(fake(contextual).denoiser, [first], { draws: 1, seed: 1 })).n, 1);
 });
 
 Deno.test("numbers of draws out of range, and empty choices, are refused", async () => {

@@ -1,8 +1,20 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { elbo } from "../../lib/evaluate/elbo.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { LOG_PROBABILITY } from "../tolerances.ts";
-import { contextual, fake, logOdds, logProbability, marginals, subsets, uniform } from "./fakes.ts";
+import { LOG_PROBABILITY, LOGITS_TINY } from "../tolerances.ts";
+import { familyConfigs, randomTokens, tinyModel, tinyWeights } from "../model/tiny.ts";
+import { logSoftmax, referencePass } from "../model/reference.ts";
+import {
+  contextual,
+  counting,
+  fake,
+  logOdds,
+  logProbability,
+  marginals,
+  shiftedFake,
+  subsets,
+  uniform,
+} from "./fakes.ts";
 
 const windows = (count: number, length: number) =>
   Array.from({ length: count }, (_, i) => {
@@ -55,6 +67,65 @@ Deno.test("the mean over seeds is the expectation over all masks, and the errors
   const claimed = Math.sqrt(results.reduce((s, r) => s + r.mcStandardError ** 2, 0) / 400);
   // Stratified counts make the truth smaller than what draws taken as independent say, never much larger.
   assert(spread <= 1.15 * claimed && spread >= 0.4 * claimed, `claimed ${claimed}, found ${spread}`);
+});
+
+Deno.test("the mean over all that can be drawn is the exact bound, for few draws too", async () => {
+  const exact = (L: number, token: number) => {
+    const costs = Array.from({ length: L }, (_, i) => {
+      const sequence = Array.from({ length: L }, (_, p) => p <= i ? 9 : token);
+      return -logProbability(counting, sequence, 0, token);
+    });
+    return costs.reduce((a, b) => a + b) / L;
+  };
+  const bounds = async (L: number, draws: number) => {
+    const list = Array.from({ length: 120 }, () => new Int32Array(L).fill(3));
+    const { perWindow } = await elbo(fake(counting).denoiser, list, { draws, seed: 1 });
+    return perWindow;
+  };
+  // Where L divides the number of draws, each count is drawn equally often: nothing is left to chance.
+  for (const [L, draws] of [[2, 2], [2, 4], [2, 6], [3, 6], [4, 4], [5, 10]]) {
+    for (const x of await bounds(L, draws)) {
+      assert(Math.abs(x - exact(L, 3)) <= LOG_PROBABILITY, `${L} tokens, ${draws} draws`);
+    }
+  }
+  // Else every set of counts is as likely as another; of four draws of three tokens there are three, by what comes twice.
+  for (const [L, draws, sets] of [[3, 4, 3], [5, 1, 5], [3, 2, 3], [4, 3, 4], [5, 4, 5]]) {
+    const seen = [...new Set(Array.from(await bounds(L, draws), (x) => x.toFixed(9)))].map(Number);
+    assertEquals(seen.length, sets, `${L} tokens, ${draws} draws`);
+    const mean = seen.reduce((a, b) => a + b) / sets;
+    assert(Math.abs(mean - exact(L, 3)) <= LOG_PROBABILITY, `${L} tokens, ${draws} draws: ${mean}`);
+  }
+});
+
+Deno.test("where logits are shifted the first token is given: a Markov chain pays its closed form", async () => {
+  // Each token is the one before it plus one with logit 2; nothing is known where the one before it is masked.
+  const chain = (sequence: readonly number[], position: number, id: number) =>
+    sequence[position - 1] === 9 ? 0 : Number(id === (sequence[position - 1] + 1) % 10) * 2;
+  const known = Math.log(Math.exp(2) + 9) - 2;
+  const unknown = Math.log(10);
+  // Masks of one token both leave the token before visible; masks of two hide it from one of them.
+  const wanted = (known + (known + unknown) / 2) / 2;
+  const { denoiser, calls } = shiftedFake(chain);
+  const list = Array.from({ length: 20 }, (_, i) => Int32Array.of(i % 6, i % 6 + 1, i % 6 + 2));
+  const { perWindow } = await elbo(denoiser, list, { draws: 2, seed: 1 });
+  for (const x of perWindow) assert(Math.abs(x - wanted) <= LOG_PROBABILITY, `${x} for ${wanted}`);
+  for (const { sequences, rows } of calls) {
+    assert(sequences.every(([first]) => first !== 9), "the first token is masked");
+    assert(rows!.every((row) => row % 3 !== 0), "the row of the first token is asked for");
+  }
+  await assertRejects(() => elbo(denoiser, [Int32Array.of(1)], { draws: 2, seed: 1 }), RangeError, "0 positions");
+});
+
+Deno.test("Dream's bound of two tokens is that of the second one after the first", async () => {
+  const config = familyConfigs.Dream;
+  await using model = await tinyModel({ config });
+  const list = Array.from({ length: 12 }, (_, i) => randomTokens(2, i));
+  const { perWindow } = await elbo(model, list, { draws: 3, seed: 1 });
+  list.forEach(([first, second], i) => {
+    const { logits } = referencePass(model.architecture, tinyWeights(config), [first, model.maskId]);
+    const wanted = -logSoftmax(logits[1])[second];
+    assert(Math.abs(perWindow[i] - wanted) <= LOGITS_TINY, `${perWindow[i]} for ${wanted}`);
+  });
 });
 
 Deno.test("masks depend on seed, window and draw only: the same for every model and batch size", async () => {

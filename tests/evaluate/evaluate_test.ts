@@ -1,9 +1,17 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { evaluate, sizeOf } from "../../lib/evaluate/evaluate.ts";
-import { type ChoiceTask, choiceTasks, type ElboTask, tasks } from "../../lib/evaluate/tasks.ts";
+import {
+  boundOn,
+  type ChoiceTask,
+  choiceTasks,
+  type ElboTask,
+  knowsNanoWorld,
+  tasks,
+} from "../../lib/evaluate/tasks.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
+import { decode, encode, VOCABULARY } from "../../lib/nanoworld/vocabulary.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { storedBits } from "../../lib/quant/forms/decode.ts";
 import { decodeRows, encodeRows } from "../../lib/report/rows.ts";
@@ -16,6 +24,8 @@ const tokenizer = {
   encode: (text: string) => Int32Array.from(text, (c) => c.charCodeAt(0) - 97),
   decode: (tokens: ArrayLike<number>) => String.fromCharCode(...Array.from(tokens, (t) => t + 97)),
 };
+
+const nanoWorld = { encode, decode: (tokens: ArrayLike<number>) => decode(Array.from(tokens)) };
 
 const letters: ChoiceTask = {
   kind: "choice",
@@ -110,18 +120,41 @@ Deno.test("sizes are counted from what is stored; full precision takes 16 bits",
 });
 
 Deno.test("the tasks that ship: seven with choices and the bound, at least 300 items each, answers in range", async () => {
-  const words = {
-    encode: (text: string) => new Int32Array(text.split(/\s+/).filter(Boolean).length),
-    decode: () => "",
-  };
   assertEquals(choiceTasks.length, 7);
   for (const task of choiceTasks) {
-    const items = await task.items(words);
+    const items = await task.items(nanoWorld);
     assert(items.length >= 300, task.id);
     assertEquals(new Set(items.map((i) => i.id)).size, items.length);
     for (const { choices, answer } of items) {
       assert(answer >= 0 && answer < choices.length && choices.every((c) => c.length > 0), task.id);
     }
   }
-  assert((await tasks.elbo.windows(words)).every((w) => w.length > 1));
+  assert((await tasks.elbo.windows(nanoWorld)).every((w) => w.length > 1));
+});
+
+Deno.test("NanoWorld's tasks refuse a tokenizer with another vocabulary, whatever it is called", async () => {
+  assert(knowsNanoWorld(nanoWorld));
+  // Two words that changed places; one token more; a vocabulary of letters, which has no token for the words.
+  const swapped = new Map([[VOCABULARY[40], 41], [VOCABULARY[41], 40]]);
+  const others = [
+    { ...nanoWorld, encode: (text: string) => encode(text).map((id) => swapped.get(VOCABULARY[id]) ?? id) },
+    { ...nanoWorld, encode: (text: string) => Int32Array.from([...encode(text), 0]) },
+    { ...nanoWorld, encode: (text: string) => (encode(text), encode("unheard-of")) },
+    tokenizer,
+  ];
+  for (const other of others) {
+    assertEquals(knowsNanoWorld(other), false);
+    await assertRejects(() => tasks.elbo.windows(other), RangeError, "another vocabulary");
+    for (const task of choiceTasks) {
+      await assertRejects(() => task.items(other), RangeError, `Cannot measure on ${task.id}`);
+    }
+  }
+});
+
+Deno.test("the bound on a corpus is that of its windows", async () => {
+  await using model = await tinyModel({ tokenizer });
+  const windows = await text.windows(tokenizer);
+  const [wanted] = await evaluate(model, [{ ...text, draws: 4 }], { seed: 5 });
+  const [row] = await evaluate(model, [boundOn({ windows }, { id: "other", version: "9" })], { seed: 5 });
+  assertEquals(row, { ...wanted, task: "other", taskVersion: "9" });
 });

@@ -30,6 +30,12 @@ export function fake(logit: (sequence: readonly number[], position: number, id: 
   return { denoiser, calls };
 }
 
+/** The same as a family with shifted logits gives it: its row at position 0 is the raw one, which predicts position 1. */
+export function shiftedFake(logit: Parameters<typeof fake>[0]) {
+  const { denoiser, calls } = fake((sequence, position, id) => logit(sequence, Math.max(position, 1), id));
+  return { denoiser: { ...denoiser, firstPredicted: 1 }, calls };
+}
+
 export const uniform = () => 0;
 
 /** Every token by its own odds, whatever stands around it. */
@@ -52,6 +58,10 @@ export function logProbability(
   const all = Array.from({ length: 10 }, (_, v) => Math.fround(logit(sequence, position, v)));
   return all[id] - Math.log(all.reduce((s, x) => s + Math.exp(x), 0));
 }
+
+/** What is known of a token depends on how many are masked, not on which: masks of one count are alike. */
+export const counting = (sequence: readonly number[], _position: number, id: number) =>
+  Math.sin(id * 2.3 + 5 * sequence.filter((t) => t === 9).length);
 
 /** All subsets of 0..n-1 with `count` members. */
 export function subsets(n: number, count: number): number[][] {

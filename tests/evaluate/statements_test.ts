@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { answerAccuracy, argmax, type LabelledSequence } from "../../lib/evaluate/statements.ts";
-import { fake } from "./fakes.ts";
+import { fake, shiftedFake } from "./fakes.ts";
 
 /** Answers each masked position with the token before it plus one. */
 const successor = (sequence: readonly number[], position: number, id: number) =>
@@ -52,6 +52,16 @@ Deno.test("sequences of unequal length are refused", async () => {
     families: ["next"],
   };
   await assertRejects(() => answerAccuracy(fake(successor).denoiser, [...sequences, odd]), RangeError, "2 tokens");
+});
+
+Deno.test("an answer at the first position is refused where logits are shifted", async () => {
+  const first = { ...sequences[0], answers: Uint8Array.of(1, 1, 0, 0, 0) };
+  await assertRejects(
+    () => answerAccuracy(shiftedFake(successor).denoiser, [sequences[0], first]),
+    RangeError,
+    "Cannot measure the answers of sequence 1: position 0 is masked",
+  );
+  assertEquals((await answerAccuracy(shiftedFake(successor).denoiser, sequences)).length, 3);
 });
 
 Deno.test("ties go to the lowest index", () => {

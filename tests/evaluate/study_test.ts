@@ -3,8 +3,7 @@ import { simulateMasks, visible } from "../../lib/diffusion/mcs.ts";
 import type { ElboTask } from "../../lib/evaluate/tasks.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { type Arm, identityOf, measure, pairedDifference } from "../../lib/evaluate/study.ts";
-import { version } from "../../lib/version.ts";
+import { type Arm, type ArmInputs, identityOf, measure, pairedDifference } from "../../lib/evaluate/study.ts";
 import { randomTokens, tinyModel } from "../model/tiny.ts";
 
 const task: ElboTask = {
@@ -28,7 +27,7 @@ Deno.test("an arm is quantised and evaluated at its seed, and says what was done
   await using model = await tinyModel({ tokenizer: { encode: () => new Int32Array(), decode: () => "" } });
   const shares: number[] = [];
   const m = await measure(model, arm, { seed: 3, corpus, onProgress: (share) => shares.push(share) });
-  assertEquals([m.label, m.seed, m.identity], ["GPTQ", 3, identityOf(arm, 3)]);
+  assertEquals([m.label, m.seed], ["GPTQ", 3]);
   assertEquals(m.rows.map((r) => [r.label, r.task, r.n, r.seed, r.calibrationSize, r.method]), [
     ["GPTQ", "text", 6, 3, 4, arm.method!.name],
     ["GPTQ", "again", 3, 3, 4, arm.method!.name],
@@ -52,9 +51,11 @@ Deno.test("an arm is quantised and evaluated at its seed, and says what was done
 });
 
 Deno.test("equal identities are equal measurements: all that changes a number changes them, the label does not", () => {
-  const own = identityOf(arm, 1);
-  assert(own.includes(version));
-  assertEquals(identityOf({ ...arm, label: "another" }, 1), own);
+  const inputs: ArmInputs = { code: "1+a", device: "cpu", model: "b", corpus: "c", tasks: { text: "d", again: "e" } };
+  const identity = (a: Arm, changes: Partial<ArmInputs> = {}, seed = 1) =>
+    identityOf(a, { seed, inputs: { ...inputs, ...changes } });
+  const own = identity(arm);
+  assertEquals(identity({ ...arm, label: "another" }), own);
   const others: Arm[] = [
     { ...arm, method: undefined },
     { ...arm, method: rtn({ bits: 2, group: 16 }) },
@@ -67,8 +68,21 @@ Deno.test("equal identities are equal measurements: all that changes a number ch
     { ...arm, tasks: [{ task: { ...task, version: "3" }, limit: 6 }, arm.tasks[1]] },
     { ...arm, tasks: [{ task: { ...task, draws: 3 }, limit: 6 }, arm.tasks[1]] },
   ];
-  const all = [own, identityOf(arm, 2), ...others.map((a) => identityOf(a, 1))];
+  const changes: Partial<ArmInputs>[] = [
+    { code: "1+x" },
+    { device: "webgpu" },
+    { model: "x" },
+    { corpus: "x" },
+    { tasks: { ...inputs.tasks, again: "x" } },
+  ];
+  const all = [own, identity(arm, {}, 2), ...others.map((a) => identity(a)), ...changes.map((c) => identity(arm, c))];
   assertEquals(new Set(all).size, all.length);
+
+  // What an arm does not depend on: tasks that it does not measure, and text where it reads none.
+  assertEquals(identity(arm, { tasks: { ...inputs.tasks, other: "x" } }), own);
+  const fp = { ...arm, method: undefined, calibration: undefined };
+  assertEquals(identity({ ...fp, windows: 9 }, { corpus: "x" }), identity(fp));
+  assertThrows(() => identity(arm, { tasks: { text: "d" } }), RangeError, 'no digest of the task "again"');
 });
 
 Deno.test("paired differences: mean and standard error of b - a", () => {
