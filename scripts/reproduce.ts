@@ -18,11 +18,11 @@ import {
 import { armInputs } from "./inputs.ts";
 import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
 import { writeReport } from "./reproduce_report.ts";
-import { full, quick, studies, type Study } from "./studies.ts";
+import { full, quick, studies } from "./studies.ts";
 
 const options = readOptions("deno task reproduce [options]", {
-  quick: { default: false, help: "one seed and small limits: under a minute" },
-  seeds: { default: "", help: "number of seeds; 3, or 1 with --quick" },
+  quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
+  seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
   model: { default: "data/nano-llada", help: "checkpoint folder" },
   out: { default: "", help: "folder for rows, tables and figures; results/reproduce, or results/quick" },
@@ -41,9 +41,8 @@ await main(async () => {
   await using model = await loadModel(options.model, { device: options.device as Device });
   await using kernels = fastKernels(model.engine.runtime);
   const plan = studies(scale, model.maskId);
-  const all: Study[] = [plan.main, ...plan.ablations, ...(options.quick ? [] : [plan.curve])];
+  const arms = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings).concat(plan.points.map((p) => p.arm));
   const corpus = (count: number, seed: number) => loadCorpus(text, { tokenizer: model.tokenizer, count, length, seed });
-  const arms = all.flatMap(({ settings }) => settings);
   const inputs = await armInputs({
     model: options.model,
     device: model.engine.runtime.device,
@@ -51,18 +50,26 @@ await main(async () => {
     length,
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
   });
-  const identity = (arm: Arm, seed: number) => identityOf(arm, { seed, inputs });
 
-  // Studies share arms: each is measured once.
-  const wanted = new Map<string, { arm: Arm; seed: number }>();
-  for (const seed of scale.seeds) {
-    for (const arm of arms) wanted.set(identity(arm, seed), { arm, seed });
+  // Studies share arms: each is measured once, on all the tasks that any of them asks for.
+  const subject = (arm: Arm) => identityOf({ ...arm, tasks: [] }, { seed: 0, inputs });
+  const whole = new Map<string, Arm>();
+  for (const arm of arms) {
+    const held = whole.get(subject(arm));
+    const tasks = [...held?.tasks ?? [], ...arm.tasks].filter(({ task }, i, all) =>
+      all.findIndex((other) => other.task === task) === i
+    );
+    whole.set(subject(arm), { ...arm, label: held?.label ?? arm.label, tasks });
   }
-  const open = [...wanted].filter(([identity]) => !measured.has(identity));
-  let done = wanted.size - open.length;
-  const progress = meter(options.quick ? "quick reproduce" : "reproduce", wanted.size, "arms", done);
+  const identity = (arm: Arm, seed: number) => identityOf(whole.get(subject(arm))!, { seed, inputs });
+  const wanted = scale.seeds.flatMap((seed) =>
+    [...whole.values()].map((arm) => ({ arm, seed, name: identity(arm, seed) }))
+  );
+  const open = wanted.filter(({ name }) => !measured.has(name));
+  let done = wanted.length - open.length;
+  const progress = meter(options.quick ? "quick reproduce" : "reproduce", wanted.length, "arms", done);
   const signal = interruptSignal();
-  for (const [name, { arm, seed }] of open) {
+  for (const { arm, seed, name } of open) {
     const note = `${arm.label}, seed ${seed}`;
     const onProgress = (share: number) => progress.update(done + share, note);
     let result: Stored;
@@ -72,17 +79,22 @@ await main(async () => {
       result = { identity: name, ...measurement, rows };
     } catch (error) {
       if (!signal.aborted) throw error;
-      throw new Error(`stopped after ${done} of ${wanted.size} arms; run the same command to go on`);
+      throw new Error(`stopped after ${done} of ${wanted.length} arms; run the same command to go on`);
     }
     await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
     measured.set(name, result);
     progress.update(++done, note);
   }
   progress.finish("all arms measured");
-  const find = (arm: Arm, seed: number) => measured.get(identity(arm, seed))!;
-  const rows = await writeReport({ out, scale, model, plan, all, find });
+  // As a study asked for it: its own label and tasks.
+  const find = (arm: Arm, seed: number): Measurement => {
+    const { rows, items, ...rest } = measured.get(identity(arm, seed))!;
+    const own = rows.filter(({ task }) => arm.tasks.some((t) => t.task.id === task));
+    return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label })) };
+  };
+  const rows = await writeReport({ out, scale, model, plan, find });
   await Deno.writeTextFile(`${out}/rows.jsonl`, encodeRows(rows));
-  console.log(JSON.stringify({ rows, out }));
+  console.log(JSON.stringify({ rows: rows.length, out }));
 });
 
 /** A measurement as it stands in the store, under the identity of what was measured. */
