@@ -44,6 +44,16 @@ export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
 export { type Arm, type ArmInputs, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
+export {
+  type ArmMean,
+  armMean,
+  compare,
+  type Comparison,
+  type Outcomes,
+  outcomesOf,
+  resolvable,
+} from "./evaluate/compare.ts";
+export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";
 export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";

@@ -3,6 +3,7 @@
  * LLaDA-8B so stored. Writes data/results/size_options.jsonl, which README's table is rendered from (`deno task figures`).
  */
 import {
+  compare,
   daq,
   type Device,
   encodeRows,
@@ -13,7 +14,7 @@ import {
   loadCorpus,
   loadModel,
   type Method,
-  pairedDifference,
+  type Outcomes,
   quantize,
   type Row,
   rtn,
@@ -26,7 +27,7 @@ import { llada8bBytes, type StoredAs } from "./sizes.ts";
 import { sizeOptionsTable } from "./tables.ts";
 
 const options = readOptions("deno task size-options [options]", {
-  seeds: { default: "3", help: "number of seeds, of calibration windows and masks" },
+  seeds: { default: "5", help: "number of seeds, of calibration windows and masks" },
   limit: { default: "200", help: "windows of the likelihood bound" },
   out: { default: "data/results/size_options.jsonl", help: "rows" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
@@ -70,26 +71,29 @@ await main(async () => {
   const seeds = positiveInteger("seeds", options.seeds);
   const limit = positiveInteger("limit", options.limit);
   const progress = meter("size options", seeds * arms.length, "arms");
-  const rows: Row[] = [];
+  const measured = arms.map((arm) => ({ ...arm, rows: [] as Row[], windows: [] as (readonly number[])[] }));
   let done = 0;
   for (let seed = 1; seed <= seeds; seed++) {
     const path = "data/nanoworld/calibration.jsonl";
     const corpus = await loadCorpus(path, { tokenizer: model.tokenizer, count: 128, length: 64, seed });
     const calibration = simulateMasks(corpus, { maskId: model.maskId, seed });
-    let before: readonly number[] = [];
-    for (const { label, method, stored } of arms) {
+    for (const { label, method, rows, windows } of measured) {
       const quantized = await quantize(model, method, { calibration, kernels, signal });
-      let windows: readonly number[] = [];
-      const onItems = (_task: string, values: ArrayLike<number>) => windows = Array.from(values);
-      const [row] = await evaluate(quantized, [tasks.elbo], { seed, limit, signal, onItems });
-      if (label === arms[0].label) before = windows;
-      const { mean, standardError } = pairedDifference(before, windows);
-      const size = llada8bBytes(stored);
-      rows.push({ ...row, label, difference: mean, differenceError: standardError, ...size });
+      const onItems = (_task: string, values: ArrayLike<number>) => windows.push(Array.from(values));
+      rows.push(...await evaluate(quantized, [tasks.elbo], { seed, limit, signal, onItems }));
       progress.update(++done, `${label}, seed ${seed}`);
     }
   }
   progress.finish();
+  const outcomes = measured.map(({ label, rows, windows }): Outcomes => (
+    { label, metric: "nats per token", seeds: rows.map(({ seed }) => seed), items: { elbo: windows } }
+  ));
+  const rows = measured.flatMap(({ label, stored, rows }, i) => {
+    // The first line is what the others are compared with.
+    const { difference, standardError, verdict } = compare(outcomes[i], outcomes[0]);
+    const against = i === 0 ? {} : { difference, differenceError: standardError, verdict };
+    return rows.map((row): Row => ({ ...row, label, ...against, ...llada8bBytes(stored) }));
+  });
   await Deno.writeTextFile(options.out, encodeRows(rows));
   console.error(sizeOptionsTable(rows).toText());
   console.log(JSON.stringify({ rows: rows.length, out: options.out }));

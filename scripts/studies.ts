@@ -140,7 +140,11 @@ export function studies(scale: Scale, maskId: number): Plan {
       title: "ABMP: share of groups that gain and lose a plane, ranked over all linears (Table 2b)",
       settings: [
         ...[0, 0.05, 0.1, 0.15].map((ratio) =>
-          arm(`${Math.trunc(100 * ratio)} %`, ratio > 0 ? planes("official", { bits: pooled(ratio) }) : planes("official"), masked)
+          arm(
+            `${Math.trunc(100 * ratio)} %`,
+            ratio > 0 ? planes("official", { bits: pooled(ratio) }) : planes("official"),
+            masked,
+          )
         ),
         arm("gated", planes("official", { bits: abmp({ gate: "measured" }) }), masked),
         arm("plus, 0 %", plus, masked),

@@ -17,16 +17,24 @@ export function mainTable(rows: readonly Row[]): Table {
 
 /** Ways to a smaller LLaDA-8B and what each costs nano-llada, from the rows of `deno task size-options`. */
 export function sizeOptionsTable(rows: readonly Row[]): Table {
-  const lines = [...Map.groupBy(rows, (row) => String(row.label))].map(([label, own]) => {
-    const mean = (field: string) => own.reduce((sum, row) => sum + Number(row[field]), 0) / own.length;
-    // Seeds are independent draws of masks over the same windows.
-    const error = Math.sqrt(own.reduce((sum, row) => sum + Number(row.differenceError) ** 2, 0)) / own.length;
-    const cost = label === String(rows[0].label) ? "" : `${mean("difference").toFixed(4)} ± ${error.toFixed(4)}`;
-    return [label, mean("lladaBitsPerWeight").toFixed(4), (mean("lladaBytes") / 1e9).toFixed(3), cost];
+  const lines = [...Map.groupBy(rows, (row) => String(row.label))].map(([label, [row]]) => {
+    const { difference, differenceError, verdict } = row;
+    // Rows of one label carry one comparison, over all their seeds.
+    const cost = difference === undefined ? ["", ""] : [
+      `${Number(difference).toFixed(4).replace(/^-(0\.0+)$/, "$1")} ± ${Number(differenceError).toFixed(4)}`,
+      String(verdict),
+    ];
+    return [label, Number(row.lladaBitsPerWeight).toFixed(4), (Number(row.lladaBytes) / 1e9).toFixed(3), ...cost];
   });
-  const columns = ["stored as", "bits per weight in the blocks", "LLaDA-8B, GB", "nats per token lost, nano-llada"];
+  const columns = [
+    "stored as",
+    "bits per weight in the blocks",
+    "LLaDA-8B, GB",
+    "nats per token lost, nano-llada",
+    "verdict",
+  ];
   return textTable(columns, lines, {
     labels: 1,
-    caption: "Sizes by counting; losses paired by window against the first line",
+    caption: "Sizes by counting; losses paired by seed and window against the first line, ± standard error over both",
   });
 }

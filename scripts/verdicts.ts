@@ -1,5 +1,14 @@
 /** From measurements to what may be said: comparisons of a study's pairs, and of methods at equal counted bits. */
-import { type Arm, armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf, type Row } from "quant-dllm";
+import {
+  type Arm,
+  armMean,
+  compare,
+  type Comparison,
+  type Metric,
+  type Outcomes,
+  outcomesOf,
+  type Row,
+} from "quant-dllm";
 import type { Measurement } from "quant-dllm";
 import { names, type Pair, type Point, type Scale, type Study } from "./studies.ts";
 
@@ -119,7 +128,10 @@ function meanOf({ items }: Outcomes): number {
 }
 
 /** Points of the front: those that no other point beats with at most their bits. `better` is 1 where larger values are better, -1 for losses. */
-export function front<T extends { readonly bits: number; readonly value: number }>(all: readonly T[], better: 1 | -1): T[] {
+export function front<T extends { readonly bits: number; readonly value: number }>(
+  all: readonly T[],
+  better: 1 | -1,
+): T[] {
   const sorted = [...all].sort((a, b) => a.bits - b.bits || better * (b.value - a.value));
   let best = -Infinity;
   return sorted.filter(({ value }) => better * value > best && (best = better * value, true));

@@ -53,3 +53,9 @@ export const LOGITS_BF16 = 2e-2;
  * in float32, whatever their accuracy level.
  */
 export const LOGITS_WASM = 2e-5;
+
+/** Student's quantiles and tails, relative: log Γ of half a million, near 6e6, is known to 1e-9; below a thousand degrees the error is 1e-12. */
+export const STUDENT_RELATIVE = 3e-9;
+
+/** Means and variances of some hundred numbers in float64 against another order of summation, relative to the largest of them. */
+export const VARIANCE = 1e-12;

@@ -7,6 +7,7 @@ import type { Method } from "../quant/method.ts";
 import type { Row } from "../report/rows.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type LinearReport, quantize } from "../pipeline/quantize.ts";
+import { crossedMean } from "./variance.ts";
 
 /** What is compared: full precision when there is no method. */
 export interface Arm {
@@ -111,14 +112,15 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
   };
 }
 
-/** The mean of paired differences b - a over items, with its standard error. Throws `RangeError` when they do not pair. */
+/**
+ * The mean of paired differences b - a over the items of one seed, with the standard error of the items alone: no ground for a verdict, which `compare`
+ * gives over several seeds. Throws `RangeError` when they do not pair.
+ */
 export function pairedDifference(
   a: readonly number[],
   b: readonly number[],
 ): { readonly mean: number; readonly standardError: number; readonly n: number } {
   if (a.length !== b.length || a.length < 2) throw new RangeError(`Cannot pair ${a.length} with ${b.length} items`);
-  const d = a.map((x, i) => b[i] - x);
-  const mean = d.reduce((x, y) => x + y, 0) / d.length;
-  const spread = d.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-  return { mean, standardError: Math.sqrt(spread / (d.length - 1) / d.length), n: d.length };
+  const { mean, standardError, n } = crossedMean([[a.map((x, i) => b[i] - x)]]);
+  return { mean, standardError, n };
 }
