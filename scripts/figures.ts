@@ -4,7 +4,8 @@
  */
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
-import { mainTable, sizeOptionsTable } from "./tables.ts";
+import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
+import type { Verdict } from "./verdicts.ts";
 
 const options = readOptions("deno task figures [options]", {
   from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce" },
@@ -16,13 +17,15 @@ await main(async () => {
   const { from, results } = options;
   if (from) {
     await Deno.mkdir(`${results}/figures`, { recursive: true });
-    for (const file of ["rows.jsonl", "report.md"]) await Deno.copyFile(`${from}/${file}`, `${results}/${file}`);
+    for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) await Deno.copyFile(`${from}/${file}`, `${results}/${file}`);
     for await (const { name } of Deno.readDir(`${from}/figures`)) {
       if (name.endsWith(".svg")) await Deno.copyFile(`${from}/figures/${name}`, `${results}/figures/${name}`);
     }
   }
   const read = async (file: string) => decodeRows(await Deno.readTextFile(`${results}/${file}`), `${results}/${file}`);
-  const rows = await read("rows.jsonl");
+  const means = await read("means.jsonl");
+  const lines = (await Deno.readTextFile(`${results}/verdicts.jsonl`)).split("\n").filter(Boolean);
+  const verdicts = lines.map((line) => JSON.parse(line) as Verdict);
   let text = await Deno.readTextFile(options.readme);
   const fill = (marker: string, content: string) => {
     const [before, rest] = text.split(`<!-- ${marker} -->`);
@@ -32,8 +35,9 @@ await main(async () => {
     }
     text = `${before}<!-- ${marker} -->\n\n${content}\n\n<!-- /${marker} -->${after}`;
   };
-  fill("table1", mainTable(rows).toMarkdown());
+  fill("table1", mainTable(means).toMarkdown());
+  fill("claims", claims(verdicts));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
-  console.log(JSON.stringify({ rows: rows.length, readme: options.readme }));
+  console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));
 });

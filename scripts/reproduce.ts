@@ -92,7 +92,8 @@ await main(async () => {
     const own = rows.filter(({ task }) => arm.tasks.some((t) => t.task.id === task));
     return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label })) };
   };
-  const rows = await writeReport({ out, scale, model, plan, find });
+  await writeReport({ out, scale, model, plan, find });
+  const rows = wanted.flatMap(({ arm, name }) => measured.get(name)!.rows.map((row) => ({ ...row, label: arm.label })));
   await Deno.writeTextFile(`${out}/rows.jsonl`, encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));
 });

@@ -43,9 +43,11 @@ export function llada8bBytes({ form, rowScaleBits, embedBits, headBits, group }:
 export function sizesTable(
   model: Model,
   main: Study,
-  scale: Scale,
-  find: (arm: Arm, seed: number) => Measurement,
-  paper: PaperNumbers,
+  { scale, find, paper }: {
+    readonly scale: Scale;
+    readonly find: (arm: Arm, seed: number) => Measurement;
+    readonly paper: PaperNumbers;
+  },
 ): { readonly table: Table; readonly note: string } {
   const { layers, width, hidden, vocabSize } = model.architecture;
   const nano = lladaShapes({ layers, width, hidden, vocabSize });

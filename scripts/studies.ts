@@ -118,9 +118,9 @@ export function studies(scale: Scale, maskId: number): Plan {
       [names.full, names.plus],
     ],
   };
-  const pair = (name: string, method: Method) => [
-    arm(`${name}, without MCS`, method, plain),
-    arm(`${name}, with MCS`, method, masked),
+  const pair = (prefix: string, method: Method) => [
+    arm(`${prefix}without MCS`, method, plain),
+    arm(`${prefix}with MCS`, method, masked),
   ];
   const sizes = [16, 64, 128, 256];
   const all: Study[] = [
@@ -128,12 +128,12 @@ export function studies(scale: Scale, maskId: number): Plan {
       id: "a",
       title: "MCS: calibration on masked inputs (Table 2a)",
       settings: [
-        ...pair("GPTQ", gptq({ bits: 2, group })),
-        ...pair("official", official),
-        ...pair("plus", plus),
-        ...pair("levels", uniform),
+        ...pair("", official),
+        ...pair("GPTQ, ", gptq({ bits: 2, group })),
+        ...pair("plus, ", plus),
+        ...pair("levels, ", uniform),
       ],
-      pairs: ["GPTQ", "official", "plus", "levels"].map((name) => [`${name}, with MCS`, `${name}, without MCS`]),
+      pairs: ["", "GPTQ, ", "plus, ", "levels, "].map((prefix) => [`${prefix}with MCS`, `${prefix}without MCS`]),
     },
     {
       id: "b",

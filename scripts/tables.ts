@@ -1,19 +1,94 @@
-/** Tables that more than one script shows. */
-import { type Row, type Table, table, textTable } from "quant-dllm";
+/** Tables and sentences that more than one script shows: all are rendered from means.jsonl, verdicts.jsonl and size_options.jsonl. */
+import { type Comparison, resolutionText, type Row, sentenceOf, type Table, table, textTable, verdictLine } from "quant-dllm";
+import { names, type Pair } from "./studies.ts";
+import type { Verdict } from "./verdicts.ts";
 
-/** Table 1: accuracy of each task and their mean for the rows of the study "table1", with counted bits. */
-export function mainTable(rows: readonly Row[]): Table {
-  const accuracy = rows.filter((row) => row.study === "table1" && row.metric === "accuracy");
-  return table(accuracy.map((row): Row => ({ ...row, bits: row.bitsPerWeight.toFixed(3) })), {
+const shown = (rows: readonly Row[], metric: string) =>
+  rows.filter((row) => row.study === "table1" && row.metric === metric)
+    .map((row): Row => ({ ...row, bits: row.bitsPerWeight.toFixed(3) }));
+
+/** Table 1: accuracy of each task and their mean, with counted bits, from the cells of the study "table1". */
+export function mainTable(means: readonly Row[]): Table {
+  return table(shown(means, "accuracy"), {
     row: ["label", "bits"],
     column: "task",
     scale: 100,
     digits: 1,
-    average: "mean",
     best: "max",
-    caption: "Accuracy in percent, mean ± standard error over seeds; bits per weight counted from stored bytes",
+    caption: "Accuracy in percent, mean ± standard error over seeds and items; bits per weight counted from stored bytes",
   });
 }
+
+/** The likelihood bound of the same arms. */
+export function boundTable(means: readonly Row[]): Table {
+  return table(shown(means, "nats per token"), {
+    row: ["label", "bits"],
+    column: "task",
+    digits: 4,
+    best: "min",
+    caption: "Upper bound on the negative log-likelihood, nats per token, mean ± standard error over seeds and windows",
+  });
+}
+
+/** A line for each pair of arms, the verdicts on accuracy and bound beside each other. */
+export function pairLines(verdicts: readonly Verdict[]): string[] {
+  return pairsOf(verdicts).map((own) => {
+    const parts = own.map((c) => `${c.metric === "accuracy" ? "accuracy" : "bound"} ${judged(c)}`);
+    return `- ${own[0].a} against ${own[0].b}: ${parts.join("; ")}`;
+  });
+}
+
+const judged = (c: Comparison) => `${c.verdict}, ${verdictLine(c).split(": ")[1]}`;
+
+/** What the run can tell apart at all. */
+export function resolution(verdicts: readonly Verdict[]): string {
+  return verdicts.slice(0, 2).map((c) => `${resolutionText(c)}.`).join(" ").replace(/^/, "\n");
+}
+
+function pairsOf(verdicts: readonly Verdict[]): Verdict[][] {
+  return [...Map.groupBy(verdicts, ({ study, a, b }) => [study, a, b].join("|")).values()];
+}
+
+/** The pairs that README speaks of, by study; their sentences are all that it claims of methods. */
+const spoken: readonly (readonly [study: string, heading: string, pairs: readonly Pair[]])[] = [
+  ["table1", "At two bits in groups of 128:", [
+    [names.official, names.gptq],
+    [names.official, names.gptqMasked],
+    [names.plus, names.official],
+    [names.levels, names.official],
+    [names.plus, names.levels],
+  ]],
+  ["a", "What MCS does:", [
+    ["GPTQ, with MCS", "GPTQ, without MCS"],
+    ["with MCS", "without MCS"],
+    ["plus, with MCS", "plus, without MCS"],
+    ["levels, with MCS", "levels, without MCS"],
+  ]],
+  ["b", "What ABMP does, against two planes everywhere:", [["5 %", "0 %"], ["gated", "0 %"], ["plus, gated", "plus, 0 %"]]],
+  ["c", "What the parts of the official fit do:", [["RSR", "plain"], ["RSR + DOR", "RSR"]]],
+];
+
+/** README's claims, as Markdown: the sentences of the comparisons, and nothing else. Throws `RangeError` when one was not made. */
+export function claims(verdicts: readonly Verdict[]): string {
+  const bullet = (own: readonly Comparison[]) => `- ${own.map(sentenceOf).map(upper).join(". ")}.`;
+  const parts = spoken.map(([study, heading, pairs]) => {
+    const lines = pairs.map(([a, b]) => {
+      const own = verdicts.filter((v) => v.study === study && v.a === a && v.b === b);
+      if (own.length === 0) throw new RangeError(`Cannot render: there is no comparison of ${a} with ${b} in ${study}`);
+      return bullet(own.map((v) => study === "a" ? { ...v, a: full(v.a), b: full(v.b) } : v));
+    });
+    return [heading, "", ...lines].join("\n");
+  });
+  const equal = [...Map.groupBy(verdicts.filter(({ study }) => study.startsWith("at most")), ({ study }) => study)];
+  for (const [study, own] of equal) {
+    parts.push([`Each method at its best with ${study}:`, "", ...pairsOf(own).map(bullet)].join("\n"));
+  }
+  return parts.join("\n\n");
+}
+
+/** Without a prefix the setting is that of the official profile. */
+const full = (label: string) => /^with/.test(label) ? `official, ${label}` : label;
+const upper = (text: string) => text[0].toUpperCase() + text.slice(1);
 
 /** Ways to a smaller LLaDA-8B and what each costs nano-llada, from the rows of `deno task size-options`. */
 export function sizeOptionsTable(rows: readonly Row[]): Table {

@@ -1,15 +1,25 @@
 /** What the project promises about itself: its table comes from rows, its tasks ask for little, its checkpoint is what README says. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
-import { mainTable, sizeOptionsTable } from "../scripts/tables.ts";
+import { claims, mainTable, sizeOptionsTable } from "../scripts/tables.ts";
+import type { Verdict } from "../scripts/verdicts.ts";
 
 /** The formatter pads the cells of tables. */
 const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-{3,}/g, "---");
 
-Deno.test("README: its table is the rendering of data/results/rows.jsonl", async () => {
-  const rows = decodeRows(await Deno.readTextFile("data/results/rows.jsonl"), "data/results/rows.jsonl");
+const results = "data/results";
+
+Deno.test("README: its table is the rendering of means.jsonl", async () => {
+  const means = decodeRows(await Deno.readTextFile(`${results}/means.jsonl`), "means.jsonl");
   const readme = plain(await Deno.readTextFile("README.md"));
-  for (const line of mainTable(rows).toMarkdown().split("\n")) assertStringIncludes(readme, plain(line));
+  for (const line of mainTable(means).toMarkdown().split("\n")) assertStringIncludes(readme, plain(line));
+});
+
+Deno.test("README: what it claims of methods are the sentences of verdicts.jsonl, and nothing else", async () => {
+  const lines = (await Deno.readTextFile(`${results}/verdicts.jsonl`)).split("\n").filter(Boolean);
+  const flat = (text: string) => text.replaceAll(/\s+/g, " ").trim();
+  const between = (await Deno.readTextFile("README.md")).split(/<!-- \/?claims -->/)[1];
+  assertEquals(flat(between), flat(claims(lines.map((line) => JSON.parse(line) as Verdict))));
 });
 
 Deno.test("README: its table of sizes is the rendering of data/results/size_options.jsonl", async () => {
