@@ -58,8 +58,8 @@ export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState }
 export { decodeRows, encodeRows, type Row, summarise } from "./report/rows.ts";
 export { type Table, table, textTable } from "./report/table.ts";
 export { type Figure, figure } from "./report/figure.ts";
-export { ablationBars, calibrationCurve, mainBars } from "./report/figures.ts";
-export { bitsVersusLoss, errorHeatmap, histograms, lossCurve } from "./report/charts.ts";
+export { ablationDots, calibrationCurve, mainBars } from "./report/figures.ts";
+export { differenceDots, errorHeatmap, histograms, lossCurve, paretoFront } from "./report/charts.ts";
 export { page, type Section } from "./report/page.ts";
 export { type PaperNumbers, parsePaper } from "./report/paper.ts";
 export { ProgressMeter } from "./report/progress.ts";

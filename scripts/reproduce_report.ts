@@ -1,8 +1,7 @@
 /** Tables and figures of `reproduce`, as Markdown, interactive HTML, SVG and PNG. */
 import {
-  ablationBars,
+  ablationDots,
   type Arm,
-  bitsVersusLoss,
   calibrationCurve,
   choiceTasks,
   errorHeatmap,
@@ -13,6 +12,7 @@ import {
   page,
   pairedDifference,
   type PaperNumbers,
+  paretoFront,
   parsePaper,
   type Row,
   type Section,
@@ -58,9 +58,9 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
 
   const verdict = (study: Study) => orderingLine(study, scale, find);
   const comparison = mainTable(main);
-  const pairs = { GPTQ: "GPTQ", "Quant-dLLM": "Quant-dLLM official profile", FP16: "full precision" };
+  const short = (name: string) => name.replace(/^nano_/, "").replaceAll("_", " ");
   const named = accuracy.map((row) => ({ ...row, method: String(row.label) }));
-  const bars = mainBars(named, table1, { pairs, ours: "nano-llada, this run" });
+  const bars = mainBars(named, table1, { label: short, ours: "nano-llada, this run" });
   add(plan.main.title, verdict(plan.main), { table: comparison, figure: bars }, "figure1");
   const bound = main.filter((row) => row.metric === "nats per token");
   const boundTable = table(bound, {
@@ -83,7 +83,7 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
     "Ablations beside the paper's",
     "Ours is the mean of nano_mmlu, nano_winogrande and nano_piqa on nano-llada, the paper's is MMLU on LLaDA-8B-Base: compare directions, not values.",
     {
-      figure: ablationBars(ablationRows.filter((r) => r.metric === "accuracy"), table2, {
+      figure: ablationDots(ablationRows.filter((r) => r.metric === "accuracy"), table2, {
         ours: "nano-llada, this run",
       }),
     },
@@ -108,7 +108,14 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   add(
     "Error of each linear",
     "tr(E H Eᵀ) / tr(W H Wᵀ) on the calibration inputs, mean over seeds. Each method is judged on the inputs that it was calibrated on.",
-    { figure: errorHeatmap(linears, { y: "method", title: "Relative output error by linear", digits: 3 }) },
+    {
+      figure: errorHeatmap(linears, {
+        y: "method",
+        title: "Relative output error by linear",
+        digits: 3,
+        subtitle: note(scale),
+      }),
+    },
     "errors",
   );
   const curveRows = all.includes(plan.curve) ? rowsOf(plan.curve).filter((r) => r.metric === "nats per token") : [];
@@ -123,7 +130,7 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
       "Bits and loss",
       `Counted bits per weight of the linears, group ${32}.`,
       {
-        figure: bitsVersusLoss(points, { value: "nats per token (upper bound)", title: "What a bit buys" }),
+        figure: paretoFront(points, { point: "setting", value: "nats per token (upper bound)" }),
         table: table(curveRows.map((r) => ({ ...r, bits: r.bitsPerWeight.toFixed(3) })), {
           row: ["setting", "bits"],
           column: "task",
@@ -137,13 +144,12 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
   await Deno.mkdir(`${out}/figures`, { recursive: true });
   await Promise.all(
     Object.entries(figures).map(async ([name, figure]) => {
-      await Deno.writeTextFile(`${out}/figures/${name}.svg`, figure.toSvg());
-      const { width = 900, height = 500 } = figure.layout;
-      await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height, patience: 100 });
+      await Deno.writeTextFile(`${out}/figures/${name}.svg`, await figure.toSvg());
+      await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { patience: 100 });
     }),
   );
   const plotly = { script: await Deno.readTextFile(new URL(import.meta.resolve("plotly.js-dist"))) };
-  await Deno.writeTextFile(`${out}/report.html`, page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
+  await Deno.writeTextFile(`${out}/report.html`, await page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
   const text = markdown.join("\n\n").replaceAll(/\]\((\w+)\.svg\)/g, "](figures/$1.svg)");
   await Deno.writeTextFile(`${out}/report.md`, text + "\n");
   console.error(`\n${comparison.toText()}\n\n${verdict(plan.main)}\n${pairedLines(plan.main, scale, find)}\n`);
