@@ -1,6 +1,6 @@
 /**
- * Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures draw their own
- * SVG.
+ * Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures are
+ * drawn as SVG without one.
  */
 import { parseArgs } from "@std/cli/parse-args";
 
@@ -18,8 +18,9 @@ export const browserFlags = [
 ];
 
 export interface RenderOptions {
-  readonly width: number;
-  readonly height: number;
+  /** Pixels; by default the size that an SVG says it has. */
+  readonly width?: number;
+  readonly height?: number;
   /** Device pixels per pixel: 2 by default, for sharp print. */
   readonly scale?: number;
   /** Milliseconds that scripts of the page get. */
@@ -43,11 +44,13 @@ export async function findBrowser(): Promise<string | undefined> {
 
 /**
  * Renders an SVG or HTML file to a PNG. Returns false, after a message to `onProblem`, when there is no browser or it
- * made no picture. Needs permission to run the browser and to write the folder of `to`, where the browser's profile
+ * made no picture. Throws `SyntaxError` when no size is given and the file says none. Needs permission to run the browser and to write the folder of `to`, where the browser's profile
  * lives for the moment.
  */
 export async function renderPng(from: string, to: string, options: RenderOptions): Promise<boolean> {
-  const { width, height, scale = 2, patience = 4000, onProblem = console.error } = options;
+  const { scale = 2, patience = 4000, onProblem = console.error } = options;
+  const given = options.width && options.height ? { width: options.width, height: options.height } : undefined;
+  const { width, height } = given ?? sizeOfSvg(await Deno.readTextFile(from));
   const browser = await findBrowser();
   if (!browser) {
     onProblem(`No PNG of ${from}: found none of ${names.join(", ")}; install Debian's chromium, or use the SVG`);
@@ -83,19 +86,26 @@ export async function renderPng(from: string, to: string, options: RenderOptions
   }
 }
 
+/** The size that an SVG says it has, in pixels. */
+export function sizeOfSvg(svg: string): { readonly width: number; readonly height: number } {
+  const [width, height] = ["width", "height"].map((name) => Number(svg.match(`<svg[^>]*\\s${name}="([\\d.]+)"`)?.[1]));
+  if (!(width > 0 && height > 0)) {
+    throw new SyntaxError("Cannot size a picture: its svg element has no width and height");
+  }
+  return { width, height };
+}
+
 async function absolute(path: string): Promise<string> {
   const cut = path.lastIndexOf("/");
   return cut < 0 ? `${Deno.cwd()}/${path}` : `${await Deno.realPath(path.slice(0, cut) || "/")}/${path.slice(cut + 1)}`;
 }
 
 if (import.meta.main) {
-  const { _: [from, to], width, height } = parseArgs(Deno.args, {
-    string: ["width", "height"],
-    default: { width: "1080", height: "720" },
-  });
+  const { _: [from, to], width, height } = parseArgs(Deno.args, { string: ["width", "height"] });
   if (from === undefined || to === undefined) {
-    console.error("Usage: render.ts FROM.svg|FROM.html TO.png [--width 1080] [--height 720]");
+    console.error("Usage: render.ts FROM.svg|FROM.html TO.png [--width 1080] [--height 720]; an SVG says its own size");
     Deno.exit(2);
   }
-  if (!await renderPng(String(from), String(to), { width: Number(width), height: Number(height) })) Deno.exit(1);
+  const size = width && height ? { width: Number(width), height: Number(height) } : {};
+  if (!await renderPng(String(from), String(to), size)) Deno.exit(1);
 }

@@ -1,12 +1,163 @@
-/** Charts for the analysis around the paper: errors by layer, loss against bits, training curves, distributions. */
+/** Charts for the analysis around the paper: differences, bits against quality, errors by layer, curves, distributions. */
 import { type Figure, figure } from "./figure.ts";
-import { distinct, type Labels, measuredCurves, same, titles } from "./figure_parts.ts";
+import {
+  basisOf,
+  distinct,
+  type Labels,
+  measuredPoints,
+  same,
+  spanOf,
+  stacked,
+  symbols,
+  titles,
+} from "./figure_parts.ts";
+import { colorsOf, ink, sequential } from "./look.ts";
 import { type Row, summarise } from "./rows.ts";
-import { type HeatmapTrace, type HistogramTrace, palette, type ScatterTrace, sequential } from "./spec.ts";
+import type { Axis, HeatmapTrace, ScatterTrace } from "./spec.ts";
+
+/** A paired difference b - a in the unit of `metric`. */
+export interface Difference {
+  readonly a: string;
+  readonly b: string;
+  readonly metric: string;
+  readonly difference: number;
+  readonly standardError: number;
+  /** Both ends, say of 95 %; without it two standard errors either way are drawn. */
+  readonly interval?: readonly [number, number];
+  readonly n: number;
+  readonly seeds: number;
+  readonly verdict: string;
+}
 
 /**
- * A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are
- * averaged; absent pairs stay grey.
+ * Paired differences as dots with intervals: a line for each comparison, with its verdict, and a panel for each metric.
+ * A dot is hollow when its interval holds zero. Accuracies are shown in points (times 100).
+ */
+export function differenceDots(comparisons: readonly Difference[], options: Omit<Labels, "scale"> = {}): Figure {
+  const { label = same } = options;
+  const groups = [...Map.groupBy(comparisons, ({ metric }) => metric)];
+  const height = 120 + 75 * groups.length + 40 * comparisons.length;
+  const domains = stacked(groups.map(([, own]) => own.length), 75 / (height - 120));
+  const data: ScatterTrace[] = [];
+  const axes: Record<string, Axis> = {};
+  groups.forEach(([metric, all], g) => {
+    const ref = g === 0 ? "" : String(g + 1);
+    const [scale, unit, digits] = metric === "accuracy" ? [100, "points of accuracy", 1] : [1, metric, 4];
+    const nameOf = ({ a, b, difference, standardError, verdict }: Difference) => {
+      const size = `${Math.abs(difference * scale).toFixed(digits)} ± ${(standardError * scale).toFixed(digits)}`;
+      return `${label(b)} − ${label(a)}<br>${difference < 0 ? "−" : "+"}${size}, ${verdict}`;
+    };
+    axes[`xaxis${ref}`] = { title: { text: `difference, ${unit}` }, zeroline: true, rangemode: "tozero" };
+    axes[`yaxis${ref}`] = {
+      type: "category",
+      categoryarray: all.map(nameOf),
+      autorange: "reversed",
+      domain: domains[g],
+    };
+    for (const clear of [true, false]) {
+      const own = all.filter((c) => (intervalOf(c)[0] > 0 || intervalOf(c)[1] < 0) === clear);
+      if (own.length === 0) continue;
+      const name = clear ? "interval without zero" : "interval holds zero";
+      const error_x = {
+        type: "data",
+        symmetric: false,
+        array: own.map((c) => (intervalOf(c)[1] - c.difference) * scale),
+        arrayminus: own.map((c) => (c.difference - intervalOf(c)[0]) * scale),
+        color: ink,
+        thickness: 1.4,
+        width: 0,
+      } as const;
+      data.push({
+        type: "scatter",
+        mode: "markers",
+        name,
+        showlegend: data.every((trace) => trace.name !== name),
+        xaxis: `x${ref}`,
+        yaxis: `y${ref}`,
+        x: own.map(({ difference }) => difference * scale),
+        y: own.map(nameOf),
+        error_x,
+        marker: { color: clear ? ink : "#ffffff", size: 9, line: { color: ink, width: 1.4 } },
+      });
+    }
+  });
+  const whole = comparisons.every(({ interval }) => interval !== undefined);
+  const basis = `${whole ? "95 % intervals" : "intervals of two standard errors"}; ` +
+    `${spanOf(comparisons.map(({ seeds }) => seeds))} seeds, n = ${spanOf(comparisons.map(({ n }) => n))}`;
+  return figure({ data, layout: { ...titles(options, "Paired differences", basis), height, ...axes } });
+}
+
+function intervalOf({ difference, standardError, interval }: Difference): readonly [number, number] {
+  return interval ?? [difference - 2 * standardError, difference + 2 * standardError];
+}
+
+export interface ParetoOptions extends Labels {
+  /** The field that names a method. */
+  readonly series?: string;
+  /** The field whose values are the points of a method; their bits are averaged. */
+  readonly point?: string;
+  /** Whether much is good; by default "max" for accuracy, "min" for everything else. */
+  readonly best?: "max" | "min";
+}
+
+/**
+ * What each method reaches with how many counted bits: a colour for each method, the front as a stepped line (the best
+ * that at most so many bits give), rows at 16 bits or more as a dashed line. Rows must have one metric.
+ */
+export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): Figure {
+  const { series = "method", point = "bitsPerWeight", label = same } = options;
+  const metric = rows[0]?.metric ?? "";
+  const { best = metric === "accuracy" ? "max" : "min", scale = metric === "accuracy" ? 100 : 1 } = options;
+  const bitsOf = ({ rows }: { readonly rows: readonly Row[] }) =>
+    rows.reduce((sum, row) => sum + row.bitsPerWeight, 0) / rows.length;
+  const groups = summarise(rows.filter(({ bitsPerWeight }) => bitsPerWeight < 16), [series, point])
+    .sort((a, b) => bitsOf(a) - bitsOf(b));
+  const names = distinct(groups.map(({ keys }) => String(keys[series])));
+  const full = summarise(rows.filter(({ bitsPerWeight }) => bitsPerWeight >= 16), [series]);
+  const colors = colorsOf([...full.map(({ keys }) => String(keys[series])), ...names]);
+  const better = (a: number, b: number) => best === "max" ? a > b : a < b;
+  const front = groups.filter((group, i) =>
+    groups.slice(0, i).every((other) => better(group.mean, other.mean)) &&
+    groups.slice(i + 1).every((other) => bitsOf(other) > bitsOf(group) || !better(other.mean, group.mean))
+  );
+  const ends = groups.length === 0 ? [] : [bitsOf(groups[0]), bitsOf(groups.at(-1)!)];
+  const data: ScatterTrace[] = full.map(({ keys, mean }, i) => ({
+    type: "scatter",
+    mode: "lines",
+    name: label(String(keys[series])),
+    x: ends,
+    y: ends.map(() => mean * scale),
+    line: { color: colors[i], dash: "dash" },
+  }));
+  data.push({
+    type: "scatter",
+    mode: "lines",
+    name: "front",
+    x: [...front.map(bitsOf), ...ends.slice(1)],
+    y: [...front, ...front.slice(-1)].map(({ mean }) => mean * scale),
+    line: { color: ink, width: 1.4, shape: "hv" },
+  });
+  names.forEach((name, i) => {
+    const own = groups.filter(({ keys }) => String(keys[series]) === name);
+    const marker = { color: colors[full.length + i], size: 10, symbol: symbols[i % symbols.length] };
+    const text = own.map(({ keys }) => String(keys[point]));
+    data.push({ ...measuredPoints(own, bitsOf, { scale, name: label(name), mode: "markers", marker }), text });
+  });
+  const title = metric === "accuracy" ? "accuracy (%)" : metric;
+  return figure({
+    data,
+    layout: {
+      ...titles(options, "What a bit buys", basisOf(rows)),
+      height: 480,
+      xaxis: { title: { text: "stored bits per weight, everything counted" } },
+      yaxis: { title: { text: options.value ?? title } },
+    },
+  });
+}
+
+/**
+ * A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are averaged;
+ * absent pairs stay grey. A few whole numbers (planes) get a colour and a key each instead of a colour bar.
  */
 export function errorHeatmap(
   records: readonly Readonly<Record<string, unknown>>[],
@@ -29,54 +180,41 @@ export function errorHeatmap(
     x: columns.map(label),
     y: lines,
     z,
-    colorbar: { title: { text: options.value ?? "relative output error", side: "right" } },
+    ...colorsFor(z.flat().filter((value) => value !== null), options.value ?? "relative output error"),
     text: z.map((line) => line.map((value) => value === null ? "" : value.toFixed(digits))),
     texttemplate: "%{text}",
-    colorscale: sequential,
   };
   return figure({
     data: [trace],
     layout: {
       ...titles(options, "Error by layer"),
-      width: Math.max(560, 190 + columns.length * 76),
-      height: 150 + Math.max(6, lines.length) * 30,
+      height: 200 + Math.max(4, lines.length) * 26,
       xaxis: { type: "category", title: { text: x } },
       yaxis: { type: "category", title: { text: y }, autorange: "reversed" },
     },
   });
 }
 
-/**
- * What is lost against what is stored: one series per method, error bars over seeds, rows at 16 bits or more as a
- * dashed line.
- */
-export function bitsVersusLoss(rows: readonly Row[], options: Labels & { readonly series?: string } = {}): Figure {
-  const { series = "method", scale = 1, label = same } = options;
-  const stored = rows.filter(({ bitsPerWeight }) => bitsPerWeight < 16);
-  const data = measuredCurves(stored, series, "bitsPerWeight", { scale, label });
-  const bits = stored.map(({ bitsPerWeight }) => bitsPerWeight);
-  const ends = [Math.min(...bits), Math.max(...bits)];
-  for (const { keys, mean } of summarise(rows.filter(({ bitsPerWeight }) => bitsPerWeight >= 16), [series])) {
-    const line = { color: "#444444", dash: "dash" } as const;
-    data.push({
-      type: "scatter",
-      mode: "lines",
-      name: label(String(keys[series])),
-      x: ends,
-      y: ends.map(() => mean * scale),
-      line,
-    });
+/** Most steps of whole numbers that have a colour each. */
+const mostSteps = 8;
+
+function colorsFor(
+  values: readonly number[],
+  name: string,
+): Pick<HeatmapTrace, "zmin" | "zmax" | "colorscale" | "colorbar"> {
+  const [low, high] = values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values)];
+  const title = { text: name, side: "right" };
+  const count = high - low + 1;
+  if (!values.every(Number.isInteger) || count > mostSteps) {
+    return { zmin: low, zmax: high > low ? high : low + 1, colorscale: sequential, colorbar: { title } };
   }
-  return figure({
-    data,
-    layout: {
-      ...titles(options, "Loss against stored bits"),
-      width: 820,
-      height: 520,
-      xaxis: { title: { text: "stored bits per weight, everything counted" } },
-      yaxis: { title: { text: options.value ?? rows[0]?.metric ?? "loss" } },
-    },
-  });
+  const colors = Array.from(
+    { length: count },
+    (_, i) => sequential[Math.trunc(count === 1 ? 2 : i * (sequential.length - 1) / (count - 1))][1],
+  );
+  const colorscale = colors.flatMap((color, i) => [[i / count, color], [(i + 1) / count, color]] as const);
+  const tickvals = colors.map((_, i) => low + i);
+  return { zmin: low - 0.5, zmax: high + 0.5, colorscale, colorbar: { title, tickvals } };
 }
 
 /** Curves of a measure over steps: training, validation, or anything else named by `series`. */
@@ -99,8 +237,7 @@ export function lossCurve(
     data,
     layout: {
       ...titles(options, "Training"),
-      width: 820,
-      height: 440,
+      height: 420,
       xaxis: { title: { text: options.steps ?? "step" } },
       yaxis: {
         title: { text: options.value ?? "loss (nats per masked token)" },
@@ -110,7 +247,7 @@ export function lossCurve(
   });
 }
 
-/** Distributions over one another, in common bins. */
+/** Distributions over one another, as densities in common bins. */
 export function histograms(
   sets: readonly { readonly name: string; readonly values: ArrayLike<number> }[],
   options: Labels & { readonly bins?: number; readonly quantity?: string } = {},
@@ -120,26 +257,21 @@ export function histograms(
   const scaled = sets.map(({ name, values }) => ({ name, x: Array.from(values, (v) => v * scale) }));
   for (const { x } of scaled) for (const v of x) [start, end] = [Math.min(start, v), Math.max(end, v)];
   if (!(end > start)) [start, end] = Number.isFinite(start) ? [start - 0.5, start + 0.5] : [0, 1];
-  const xbins = { start, end, size: (end - start) / bins };
-  const data = scaled.map(({ name, x }, i): HistogramTrace => {
-    return {
-      type: "histogram",
-      name,
-      x,
-      xbins,
-      histnorm: "probability density",
-      marker: { color: palette[i % palette.length], opacity: 0.5 },
-    };
+  const size = (end - start) / bins;
+  const edges = Array.from({ length: bins + 1 }, (_, i) => start + i * size);
+  const data = scaled.map(({ name, x }): ScatterTrace => {
+    const counts = edges.map(() => 0);
+    for (const value of x) counts[Math.min(bins - 1, Math.floor((value - start) / size))]++;
+    const y = counts.map((count) => count / Math.max(1, x.length) / size);
+    return { type: "scatter", mode: "lines", name, x: edges, y, fill: "tozeroy", line: { shape: "hv", width: 1.4 } };
   });
   return figure({
     data,
     layout: {
-      ...titles(options, "Distribution"),
-      width: 760,
-      height: 420,
-      barmode: "overlay",
+      ...titles(options, "Distribution", sets.map(({ name, values }) => `${name}: n = ${values.length}`).join("; ")),
+      height: 400,
       xaxis: { title: { text: options.quantity ?? "value" } },
-      yaxis: { title: { text: options.value ?? "density" } },
+      yaxis: { title: { text: options.value ?? "density" }, rangemode: "tozero" },
     },
   });
 }

@@ -4,9 +4,7 @@
  * `text` for element content and quoted attributes of HTML and SVG; control characters that XML forbids become U+FFFD.
  */
 export function escapeHtml(text: string): string {
-  return text
-    // deno-lint-ignore no-control-regex -- these are exactly the characters that XML forbids
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd")
+  return withoutControls(text)
     .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;").replaceAll(
       "'",
       "&#39;",
@@ -24,4 +22,10 @@ export function scriptJson(value: unknown): string {
     "\u2029",
     "\\u2029",
   );
+}
+
+/** `text` with U+FFFD for the control characters that XML forbids. */
+export function withoutControls(text: string): string {
+  // deno-lint-ignore no-control-regex -- these are exactly the characters that XML forbids
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd");
 }

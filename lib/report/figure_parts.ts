@@ -1,13 +1,12 @@
-/** What the figures share: labels, traces from summaries, panel titles, and the look that sets the paper apart. */
+/** What the figures share: labels, what a figure rests on, traces from summaries, panels. */
+import { ink, pale } from "./look.ts";
 import type { PaperEntry, PaperNumbers } from "./paper.ts";
-import { type Row, summarise, type Summary } from "./rows.ts";
-import { type Annotation, type BarTrace, type Layout, type Marker, palette, type ScatterTrace } from "./spec.ts";
-
-/** What was printed by others is hatched; what was measured here is solid. */
-export const hatch = { shape: "/", fillmode: "replace", size: 6, solidity: 0.35 } as const;
+import type { Row, Summary } from "./rows.ts";
+import type { Annotation, BarTrace, Layout, Marker, ScatterTrace } from "./spec.ts";
 
 export interface Labels {
   readonly title?: string;
+  /** By default what the figure rests on: seeds, items, counted bits. */
   readonly subtitle?: string;
   /** Names the panel of measured values. */
   readonly ours?: string;
@@ -19,9 +18,28 @@ export interface Labels {
   readonly value?: string;
 }
 
+/** What stands under a figure's title unless the caller has better: error bars, seeds, items and counted bits of `rows`. */
+export function basisOf(rows: readonly Row[]): string {
+  if (rows.length === 0) return "no rows";
+  const seeds = distinct(rows.map(({ seed }) => seed)).length;
+  const stored = rows.map(({ bitsPerWeight }) => bitsPerWeight);
+  const quantised = stored.filter((bits) => bits < 16);
+  const bits = spanOf(quantised.length > 0 ? quantised : stored, 3);
+  return [
+    seeds > 1 ? `mean ± standard error over ${seeds} seeds` : "one seed, ± sampling error",
+    `n = ${spanOf(rows.map(({ n }) => n))} per task`,
+    `${bits} bits per weight, all counted`,
+  ].join("; ");
+}
+
+/** The smallest and the largest of some numbers, or the one that they all are. */
+export function spanOf(values: readonly number[], digits = 0): string {
+  return distinct([Math.min(...values), Math.max(...values)].map((value) => value.toFixed(digits))).join(" to ");
+}
+
 type Place = {
   readonly name: string;
-  readonly marker: Marker;
+  readonly marker: Marker & { readonly color: string };
   readonly xaxis?: string;
   readonly yaxis?: string;
   readonly showlegend?: boolean;
@@ -31,83 +49,63 @@ type Place = {
 export function measuredBars(
   x: readonly string[],
   groups: readonly (Summary | undefined)[],
-  scale: number,
-  place: Place,
+  { scale, ...place }: Place & { readonly scale: number },
 ): BarTrace {
   return {
     type: "bar",
     ...place,
     x,
     y: groups.map((group) => group ? group.mean * scale : null),
-    error_y: {
-      type: "data",
-      array: groups.map((group) => errorOf(group, scale)),
-      visible: true,
-      thickness: 1.3,
-      width: 3,
-    },
+    error_y: errorBars(groups, scale, ink),
   };
 }
 
-/** Hatched bars of printed numbers over what `labelOf` says. */
+/** Error bars of measured groups, none where an error cannot be estimated. */
+export function errorBars(groups: readonly (Summary | undefined)[], scale: number, color: string) {
+  const array = groups.map((group) =>
+    group && Number.isFinite(group.standardError) ? group.standardError * scale : null
+  );
+  return { type: "data", array, visible: true, color, thickness: 1.4, width: 0 } as const;
+}
+
+/** What was printed by others is pale inside an outline of its colour; what was measured here is solid. */
+export function printed(color: string): Marker & { readonly color: string } {
+  return { color: pale(color), line: { color, width: 1.4 } };
+}
+
+/** Bars of printed numbers over what `labelOf` says. */
 export function paperBars(
   entries: readonly PaperEntry[],
   labelOf: (entry: PaperEntry) => string,
   place: Place,
 ): BarTrace {
+  const marker = printed(place.marker.color);
+  return { type: "bar", ...place, marker, x: entries.map(labelOf), y: entries.map(({ value }) => value) };
+}
+
+/** Measured groups as points with error bars over the numbers that `at` gives, in rising order. */
+export function measuredPoints(
+  groups: readonly Summary[],
+  at: (group: Summary) => number,
+  { scale, ...place }: Place & { readonly scale: number; readonly mode: ScatterTrace["mode"] },
+): ScatterTrace {
+  const sorted = [...groups].sort((a, b) => at(a) - at(b));
   return {
-    type: "bar",
+    type: "scatter",
     ...place,
-    marker: { ...place.marker, pattern: hatch },
-    x: entries.map(labelOf),
-    y: entries.map(({ value }) => value),
+    x: sorted.map(at),
+    y: sorted.map(({ mean }) => mean * scale),
+    error_y: errorBars(sorted, scale, place.marker.color),
+    line: { color: place.marker.color, width: 2 },
   };
 }
 
-/**
- * One curve per name of `series`: means over `x` in rising order, with error bars; series and symbols repeat after the
- * palette.
- */
-export function measuredCurves(
-  rows: readonly Row[],
-  series: string,
-  x: string,
-  { scale, label = same }: Labels,
-): ScatterTrace[] {
-  const groups = summarise(rows, [series, x]);
-  return distinct(groups.map(({ keys }) => String(keys[series]))).map((name, i) => {
-    const own = groups.filter(({ keys }) => String(keys[series]) === name).sort((a, b) =>
-      Number(a.keys[x]) - Number(b.keys[x])
-    );
-    const color = palette[i % palette.length];
-    return {
-      type: "scatter",
-      mode: own.length > 1 ? "lines+markers" : "markers",
-      name: label(name),
-      x: own.map(({ keys }) => Number(keys[x])),
-      y: own.map(({ mean }) => mean * scale!),
-      error_y: {
-        type: "data",
-        array: own.map((group) => errorOf(group, scale!)),
-        visible: true,
-        thickness: 1.3,
-        width: 4,
-      },
-      marker: { color, size: 9, symbol: symbols[i % symbols.length] },
-      line: { color, width: 2 },
-    };
-  });
-}
-
-const symbols = ["circle", "square", "diamond", "triangle-up", "x", "circle-open"] as const;
-
-function errorOf(group: Summary | undefined, scale: number): number | null {
-  return group && Number.isFinite(group.standardError) ? group.standardError * scale : null;
-}
+export const symbols = ["circle", "square", "diamond", "triangle-up", "cross"] as const;
 
 /** Title and subtitle of a layout. */
-export function titles({ title, subtitle }: Labels, otherwise: string): Pick<Layout, "title"> {
-  return { title: { text: title ?? otherwise, ...(subtitle ? { subtitle: { text: subtitle } } : {}) } };
+export function titles({ title, subtitle }: Labels, otherwise: string, basis = ""): Pick<Layout, "title"> {
+  const below = subtitle ?? basis;
+  return { title: { text: title ?? otherwise, ...(below ? { subtitle: { text: below } } : {}) } };
 }
 
 /** A title above the panel whose axes end in `ref`. */
@@ -136,4 +134,23 @@ export function distinct<T>(values: readonly T[]): T[] {
 
 export function same(name: string): string {
   return name;
+}
+
+/** Whole steps of a power of ten around all values, and zero: for panels that have to share a scale. */
+export function commonRange(values: readonly number[]): [number, number] {
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  if (low === high) return [0, 1];
+  const step = 10 ** Math.floor(Math.log10(high - low));
+  return [Math.floor(low / step) * step, Math.ceil(high / step) * step];
+}
+
+/** Domains of panels from the top down, their heights as `sizes`, `gap` apart. */
+export function stacked(sizes: readonly number[], gap: number): [number, number][] {
+  const unit = (1 - gap * (sizes.length - 1)) / sizes.reduce((a, b) => a + b, 0);
+  let top = 1;
+  return sizes.map((size) => {
+    const domain: [number, number] = [Math.max(0, top - size * unit), top];
+    top = domain[0] - gap;
+    return domain;
+  });
 }

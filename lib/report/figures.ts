@@ -1,67 +1,79 @@
 /**
  * The figures of the paper, each a pure function from rows to a figure, with the paper's own numbers in panels of
- * their own, hatched.
+ * their own, pale and outlined.
  */
 import { type Figure, figure } from "./figure.ts";
 import {
+  basisOf,
+  commonRange,
   distinct,
+  errorBars,
   type Labels,
   measuredBars,
-  measuredCurves,
+  measuredPoints,
   panelTitle,
   paperBars,
   paperName,
+  printed,
   same,
+  stacked,
+  symbols,
   titles,
 } from "./figure_parts.ts";
+import { colorsOf, faint } from "./look.ts";
 import type { PaperNumbers } from "./paper.ts";
 import { type Row, summarise, type Summary } from "./rows.ts";
-import { type Annotation, type Axis, type BarTrace, palette } from "./spec.ts";
+import type { Annotation, Axis, ScatterTrace } from "./spec.ts";
 
 const average = "average";
 
 export interface MainOptions extends Labels {
   readonly metric?: string;
   readonly paperModel?: string;
-  /** Which of our methods each of the paper's corresponds to, so that they share a colour. */
-  readonly pairs?: Readonly<Record<string, string>>;
 }
 
-/** Figure 1: methods by task and on average, ours above, the paper's below. Rows of other metrics are left out. */
+/**
+ * Figure 1: methods by task and on average, ours above, the paper's below on the same scale. Rows of other metrics are
+ * left out.
+ */
 export function mainBars(rows: readonly Row[], paper: PaperNumbers | undefined, options: MainOptions = {}): Figure {
-  const { metric = "accuracy", paperModel = "LLaDA-8B-Base", pairs = {}, scale = 100, label = same } = options;
+  const { metric = "accuracy", paperModel = "LLaDA-8B-Base", scale = 100, label = same } = options;
   const kept = rows.filter((row) => row.metric === metric);
   const methods = distinct(kept.map((row) => row.method));
   const tasks = distinct(kept.map((row) => row.task));
-  const places = [...tasks, average];
   const groups = [...summarise(kept, ["method", "task"]), ...averages(kept, tasks.length)];
-  const data = methods.map((method, m): BarTrace => {
-    const own = places.map((task) =>
+  const entries = paper?.entries.filter(({ model }) => model === paperModel) ?? [];
+  const theirs = distinct(entries.map((entry) => entry.method));
+  const ours = methods.map((method, m) => {
+    const own = [...tasks, average].map((task) =>
       groups.find(({ keys }) => keys.method === method && (keys.task ?? average) === task)
     );
-    return measuredBars(places.map(label), own, scale, { name: label(method), marker: { color: colorOf(m) } });
+    const marker = { color: colorsOf(methods)[m] };
+    return measuredBars([...tasks, average].map(label), own, { scale, name: label(method), marker });
   });
-  const entries = paper?.entries.filter(({ model }) => model === paperModel) ?? [];
-  let next = methods.length;
-  for (const method of distinct(entries.map((entry) => entry.method))) {
-    const partner = methods.indexOf(pairs[method] ?? method);
-    const marker = { color: colorOf(partner < 0 ? next++ : partner) };
-    const own = entries.filter((entry) => entry.method === method);
-    data.push(paperBars(own, ({ task }) => task, { name: `${method} (paper)`, marker, xaxis: "x2", yaxis: "y2" }));
-  }
+  const data = [
+    ...ours,
+    ...theirs.map((method, m) => {
+      const own = entries.filter((entry) => entry.method === method);
+      const place = { marker: { color: colorsOf(theirs)[m] }, xaxis: "x2", yaxis: "y2" };
+      return paperBars(own, ({ task }) => task, { name: `${method} (paper)`, ...place });
+    }),
+  ];
   const two = entries.length > 0;
-  const value = { title: { text: options.value ?? "accuracy (%)" } };
+  const range = commonRange(
+    data.flatMap(({ y, error_y }) => y.map((value, i) => (value ?? 0) + (error_y?.array[i] ?? 0))),
+  );
+  const value = { title: { text: options.value ?? "accuracy (%)" }, range };
   const category = { type: "category", domain: [0, 1] } as const;
   return figure({
     data,
     layout: {
-      ...titles(options, "Accuracy by task"),
-      width: 1080,
-      height: two ? 720 : 460,
+      ...titles(options, "Accuracy by task", basisOf(kept)),
+      height: two ? 680 : 420,
       barmode: "group",
       xaxis: category,
-      yaxis: { ...value, domain: two ? [0.56, 1] : [0, 1] },
-      ...(two ? { xaxis2: category, yaxis2: { ...value, domain: [0, 0.4] } } : {}),
+      yaxis: { ...value, domain: two ? [0.58, 1] : [0, 1] },
+      ...(two ? { xaxis2: category, yaxis2: { ...value, domain: [0, 0.42] } } : {}),
       annotations: two
         ? [panelTitle("", options.ours ?? "this run"), panelTitle("2", paperName(paper!, paperModel))]
         : [],
@@ -76,79 +88,83 @@ function averages(rows: readonly Row[], tasks: number): Summary[] {
   return summarise(rows.filter(({ method }) => complete(method)), ["method"]);
 }
 
-function colorOf(i: number): string {
-  return palette[i % palette.length];
-}
-
 /**
- * Table 2 as bars: one column per ablation, ours above, the paper's below. Our rows carry the fields `ablation` ("a",
- * "b", ...) and `setting`. An ablation that only one side has leaves the other's place empty.
+ * Table 2 as dots: a line for each setting, ours at the left, the paper's beside it. Scales do not begin at zero, since
+ * differences are the message, and are shared by all ablations of a side. Our rows carry the fields `ablation` ("a",
+ * "b", ...) and `setting`. Settings that only one side has leave the other's place empty.
  */
-export function ablationBars(
+export function ablationDots(
   rows: readonly Row[],
   paper: PaperNumbers,
   options: Labels & { readonly paperModel?: string } = {},
 ): Figure {
   const { paperModel = "LLaDA-8B-Base", scale = 100, label = same } = options;
   const groups = summarise(rows, ["ablation", "setting"]);
-  const entries = paper.entries.filter(({ model }) => model === paperModel);
+  const entries = paper.entries.filter(({ model, ablation }) => model === paperModel && ablation !== undefined);
   const names = distinct([
     ...groups.map(({ keys }) => String(keys.ablation)),
     ...entries.map(({ ablation }) => String(ablation)),
   ]).sort();
-  const gap = 0.05;
-  const width = (1 - gap * (names.length - 1)) / names.length;
-  const data: BarTrace[] = [];
+  const settings = names.map((name) =>
+    distinct([
+      ...groups.filter(({ keys }) => keys.ablation === name).map(({ keys }) => label(String(keys.setting))),
+      ...entries.filter(({ ablation }) => ablation === name).map(({ setting }) => String(setting)),
+    ])
+  );
+  const height = 150 + 62 * names.length + 24 * settings.flat().length;
+  const domains = stacked(settings.map(({ length }) => length + 0.4), 62 / (height - 150));
+  const ranges = [
+    padded(groups.flatMap(({ mean, standardError: e }) => [mean - (e || 0), mean + (e || 0)]).map((v) => v * scale)),
+    padded(entries.map(({ value }) => value)),
+  ];
+  const data: ScatterTrace[] = [];
   const axes: Record<string, Axis> = {};
   const annotations: Annotation[] = [];
-  const open = (ablation: string, upper: boolean, title: string) => {
-    const ref = data.length === 0 ? "" : String(data.length + 1);
-    const left = names.indexOf(ablation) * (width + gap);
-    axes[`xaxis${ref}`] = { type: "category", domain: [left, left + width] };
-    axes[`yaxis${ref}`] = { domain: upper ? [0.58, 1] : [0, 0.4], ...(left === 0 ? { title: { text: title } } : {}) };
-    if (upper || !groups.some(({ keys }) => keys.ablation === ablation)) {
-      annotations.push(panelTitle(ref, `(${ablation}) ${paper.ablations[ablation] ?? ""}`.trim()));
-    }
-    return { xaxis: `x${ref}`, yaxis: `y${ref}` };
-  };
-  for (const ablation of distinct(groups.map(({ keys }) => String(keys.ablation)))) {
-    const own = groups.filter(({ keys }) => keys.ablation === ablation);
-    const place = { name: options.ours ?? "this run", marker: { color: palette[0] }, showlegend: data.length === 0 };
-    const axis = open(ablation, true, options.value ?? "accuracy (%)");
-    const trace = measuredBars(own.map(({ keys }) => label(String(keys.setting))), own, scale, { ...place, ...axis });
-    data.push({
-      ...trace,
-      text: own.map(({ mean }) => shortValue(mean * scale)),
-      textposition: "outside",
-      cliponaxis: false,
-    });
-  }
-  const measured = data.length;
-  for (const ablation of distinct(entries.map((entry) => String(entry.ablation)))) {
-    const own = entries.filter((entry) => entry.ablation === ablation);
-    const place = {
+  names.forEach((name, i) => {
+    const own = groups.filter(({ keys }) => keys.ablation === name);
+    const theirs = entries.filter(({ ablation }) => ablation === name);
+    const sides = [{
+      name: options.ours ?? "this run",
+      x: own.map(({ mean }) => mean * scale),
+      y: own.map(({ keys }) => label(String(keys.setting))),
+      marker: { color: ourColor, size: 9 },
+      error_x: errorBars(own, scale, ourColor),
+    }, {
       name: paperName(paper, paperModel),
-      marker: { color: palette[1] },
-      showlegend: data.length === measured,
-    };
-    const axis = open(ablation, false, `${own[0].task} (%)`);
-    const trace = paperBars(own, ({ setting }) => String(setting), { ...place, ...axis });
-    data.push({
-      ...trace,
-      text: own.map(({ value }) => shortValue(value)),
-      textposition: "outside",
-      cliponaxis: false,
+      x: theirs.map(({ value }) => value),
+      y: theirs.map(({ setting }) => String(setting)),
+      marker: { ...printed(theirColor), size: 9 },
+    }];
+    sides.forEach((side, s) => {
+      const ref = i + s === 0 ? "" : String(2 * i + s + 1);
+      const title = s === 0 ? options.value ?? "accuracy (%)" : `${entries[0]?.task} (%)`;
+      axes[`xaxis${ref}`] = {
+        domain: s === 0 ? [0, 0.48] : [0.52, 1],
+        range: ranges[s],
+        ...(i === names.length - 1 ? { title: { text: title } } : {}),
+      };
+      axes[`yaxis${ref}`] = {
+        type: "category",
+        categoryarray: settings[i],
+        autorange: "reversed",
+        domain: domains[i],
+        showticklabels: s === 0,
+      };
+      if (s === 0) annotations.push(panelTitle(ref, `(${name}) ${paper.ablations[name] ?? ""}`.trim()));
+      data.push({ type: "scatter", mode: "markers", ...side, showlegend: i === 0, xaxis: `x${ref}`, yaxis: `y${ref}` });
     });
-  }
-  return figure({
-    data,
-    layout: { ...titles(options, "Ablations"), width: 1160, height: 640, barmode: "group", ...axes, annotations },
   });
+  return figure({ data, layout: { ...titles(options, "Ablations", basisOf(rows)), height, ...axes, annotations } });
 }
 
-function shortValue(value: number): string {
-  return Math.abs(value) < 10 ? value.toFixed(2) : value.toFixed(1);
+/** The ends of some values and a little room. */
+function padded(values: readonly number[]): [number, number] {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = 0.05 * (high - low) || 1;
+  return [low - room, high + room];
 }
+
+const [ourColor, theirColor] = ["#0072b2", faint];
 
 export interface CalibrationOptions extends Labels {
   /** The field that names a curve. */
@@ -169,23 +185,35 @@ export function calibrationCurve(
 ): Figure {
   const { series = "method", size = "calibrationSize", scale = 100, label = same, paperModel = "LLaDA-8B-Base" } =
     options;
-  const data = measuredCurves(rows, series, size, { scale, label });
+  const groups = summarise(rows, [series, size]);
+  const names = distinct(groups.map(({ keys }) => String(keys[series])));
+  const data = names.map((name, i) =>
+    measuredPoints(groups.filter(({ keys }) => String(keys[series]) === name), ({ keys }) => Number(keys[size]), {
+      name: label(name),
+      mode: "lines+markers",
+      marker: { color: colorsOf(names)[i], size: 9, symbol: symbols[i % symbols.length] },
+      scale,
+    })
+  );
   const entries = paper?.entries.filter(({ model, ablation }) => model === paperModel && ablation === "d") ?? [];
   const two = entries.length > 0;
   if (two) {
     const [x, y] = [entries.map(({ setting }) => Number(setting)), entries.map(({ value }) => value)];
-    const color = palette[7];
-    const look = {
-      marker: { color, size: 9, symbol: "circle-open" },
-      line: { color, dash: "dot" },
+    const look = { marker: { ...printed(faint), size: 9 }, line: { color: faint, dash: "dot" } } as const;
+    data.push({
+      type: "scatter",
+      mode: "lines+markers",
+      name: paperName(paper!, paperModel),
+      x,
+      y,
+      ...look,
       xaxis: "x2",
       yaxis: "y2",
-    } as const;
-    data.push({ type: "scatter", mode: "lines+markers", name: paperName(paper!, paperModel), x, y, ...look });
+    });
   }
   const axis = (sizes: readonly number[]): Axis => {
     const tickvals = distinct(sizes).sort((a, b) => a - b);
-    return { type: "log", title: { text: "calibration samples" }, tickvals, ticktext: tickvals.map(String) };
+    return { type: "log", title: { text: "calibration samples" }, tickvals };
   };
   const second = {
     xaxis2: { ...axis(entries.map(({ setting }) => Number(setting))), domain: [0.68, 1] },
@@ -195,9 +223,9 @@ export function calibrationCurve(
   return figure({
     data,
     layout: {
-      ...titles(options, "Calibration size"),
-      width: two ? 980 : 700,
-      height: 440,
+      ...titles(options, "Calibration size", basisOf(rows)),
+      width: two ? 830 : 640,
+      height: 400,
       xaxis: { ...axis(rows.map((row) => Number(row[size]))), domain: two ? [0, 0.56] : [0, 1] },
       yaxis: { title: { text: options.value ?? "accuracy (%)" } },
       ...(two ? second : {}),

@@ -1,8 +1,8 @@
 /** HTML pages: figures and tables under headings, interactive where scripts run, static pictures where they do not. */
 import { escapeHtml, scriptJson } from "./escape.ts";
 import type { FigureSpec } from "./spec.ts";
-import { renderSvg } from "./svg.ts";
 import type { Table } from "./table.ts";
+import { renderSvg } from "./vega/render.ts";
 
 /** Where the page gets plotly.js from: its text, to be inlined once, or the address of a file. */
 export type PlotlyScript = { readonly script: string } | { readonly src: string };
@@ -19,24 +19,25 @@ const style =
   `body{font-family:Helvetica,Arial,sans-serif;color:#222;max-width:1240px;margin:24px auto;padding:0 16px;line-height:1.45}
 table{border-collapse:collapse;margin:12px 0;font-variant-numeric:tabular-nums}caption{text-align:left;padding:4px 0;color:#5c5c5c}
 th,td{padding:4px 8px;white-space:nowrap;border-bottom:1px solid #e3e3e3}thead th{border-bottom:2px solid #222}
-.figure,.table{overflow-x:auto;margin:12px 0}.figure svg{max-width:100%;height:auto}`;
+.figure,.table{overflow-x:auto;margin:12px 0}.figure img{max-width:100%;height:auto}`;
 
 /**
  * A page of sections in the order given. Each figure stands there as a picture and is replaced by its interactive form
  * when plotly.js runs.
  */
-export function page(
+export async function page(
   { title, sections, plotly }: {
     readonly title: string;
     readonly sections: readonly Section[];
     readonly plotly: PlotlyScript;
   },
-): string {
-  const body = sections.map(({ heading, note, figure, table }, i) =>
+): Promise<string> {
+  const pictures = await Promise.all(sections.map(({ figure }) => figure && picture(figure)));
+  const body = sections.map(({ heading, note, table }, i) =>
     (heading ? `<h2>${escapeHtml(heading)}</h2>\n` : "") +
     (note ? `<p>${escapeHtml(note)}</p>\n` : "") +
     (table ? `<div class="table">${table.toHtml()}</div>\n` : "") +
-    (figure ? `<div class="figure" id="figure-${i}">${renderSvg(figure)}</div>\n` : "")
+    (pictures[i] ? `<div class="figure" id="figure-${i}">${pictures[i]}</div>\n` : "")
   );
   const figures = sections.map(({ figure }, i) =>
     figure && { id: `figure-${i}`, data: figure.data, layout: figure.layout }
@@ -65,6 +66,12 @@ for (const { id, data, layout } of ${scriptJson(figures)}) {
 </body>
 </html>
 `;
+}
+
+/** A figure as an image element: ids inside of one SVG cannot meet those of another. */
+async function picture(figure: FigureSpec): Promise<string> {
+  const name = (figure.layout.title?.text ?? "figure").replaceAll("<br>", " ");
+  return `<img alt="${escapeHtml(name)}" src="data:image/svg+xml,${encodeURIComponent(await renderSvg(figure))}">`;
 }
 
 /**

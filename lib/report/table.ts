@@ -138,16 +138,21 @@ function addAverages(
   columns.add(label);
 }
 
+/** "-3.5", "2.1 ± 0.3", "n/a", "12 %", "1.03 x": what stands at the right of a column, so that digits meet. */
+const number = /^([+\-−]?[\d.,]+( ± [\d.,]+)?( ?[^\s\d]+)?|n\/a|)$/;
+
 function render(caption: string, header: readonly string[], labels: number, body: readonly (readonly Cell[])[]): Table {
+  // A column of texts reads from the left; one of numbers stands at the right.
+  const left = header.map((_, i) => i < labels || body.some((cells) => !number.test(cells[i].text)));
   const toMarkdown = () => {
     const line = (texts: readonly string[]) => `| ${texts.join(" | ")} |`;
     const bold = ({ text, best }: Cell) => best ? `**${escapeMarkdown(text)}**` : escapeMarkdown(text);
-    const rule = header.map((_, i) => i < labels ? "---" : "---:");
+    const rule = left.map((isLeft) => isLeft ? "---" : "---:");
     const lines = [line(header.map(escapeMarkdown)), line(rule), ...body.map((cells) => line(cells.map(bold)))];
     return (caption ? `${caption}\n\n` : "") + lines.join("\n") + "\n";
   };
   const toHtml = () => {
-    const align = (i: number) => i < labels ? ' style="text-align:left"' : ' style="text-align:right"';
+    const align = (i: number) => left[i] ? ' style="text-align:left"' : ' style="text-align:right"';
     const head = header.map((text, i) => `<th${align(i)}>${escapeHtml(text)}</th>`).join("");
     const lines = body.map((cells) => {
       const tds = cells.map(({ text, best }, i) => {
@@ -162,7 +167,7 @@ function render(caption: string, header: readonly string[], labels: number, body
     const texts = [header, ...body.map((cells) => cells.map(({ text, best }) => best ? `${text} *` : text))];
     const widths = header.map((_, i) => Math.max(...texts.map((line) => line[i].length)));
     const lines = texts.map((line) =>
-      line.map((t, i) => i < labels ? t.padEnd(widths[i]) : t.padStart(widths[i])).join("  ")
+      line.map((t, i) => left[i] ? t.padEnd(widths[i]) : t.padStart(widths[i])).join("  ")
     );
     return [caption, ...lines].filter((line) => line !== "").join("\n") + "\n";
   };

@@ -1,5 +1,6 @@
 /** Notebook files as values, and the form in which executed ones are kept: re-executing gives the same bytes where the results are the same. */
 import { displayName, kernelName } from "../kernel.ts";
+import { sizeOfSvg } from "../render.ts";
 
 export interface Output {
   readonly output_type: "stream" | "display_data" | "execute_result" | "error";
@@ -106,7 +107,7 @@ export async function withPictures(
     if (svg === undefined) return output;
     const text = textOf(svg as string | string[]);
     const source = await sha256(text);
-    const size = sizeOf(text);
+    const size = sizeOfSvg(text);
     const png = known.get(source) ?? await render(text, size);
     if (png === undefined) return output;
     const { "image/svg+xml": _, ...rest } = output.data!;
@@ -120,14 +121,6 @@ export async function withPictures(
     cells.push(cell.outputs ? { ...cell, outputs } : cell);
   }
   return { ...notebook, cells };
-}
-
-function sizeOf(svg: string): { width: number; height: number } {
-  const [width, height] = ["width", "height"].map((name) => Number(svg.match(`<svg[^>]*\\s${name}="([\\d.]+)"`)?.[1]));
-  if (!(width > 0 && height > 0)) {
-    throw new SyntaxError("Cannot size a picture: its svg element has no width and height");
-  }
-  return { width, height };
 }
 
 async function sha256(text: string): Promise<string> {

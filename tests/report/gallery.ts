@@ -1,16 +1,16 @@
 /** One of each figure on made-up rows: what the tests check and what an eye may look at. */
-import { bitsVersusLoss, errorHeatmap, histograms, lossCurve } from "../../lib/report/charts.ts";
+import { differenceDots, errorHeatmap, histograms, lossCurve, paretoFront } from "../../lib/report/charts.ts";
 import type { Figure } from "../../lib/report/figure.ts";
-import { ablationBars, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
+import { ablationDots, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
 import { type PaperNumbers, parsePaper } from "../../lib/report/paper.ts";
-import { fakeMethods, mainRows, row } from "./fake_rows.ts";
+import { mainRows, row } from "./fake_rows.ts";
 
 export function paper(name: string): PaperNumbers {
   return parsePaper(JSON.parse(Deno.readTextFileSync(new URL(`../../data/paper/${name}.json`, import.meta.url))));
 }
 
 const seeds = [1, 2, 3];
-const noise = (...n: number[]) => 0.012 * (n.reduce((a, b, i) => a + b * (7 + 4 * i), 0) % 5 - 2);
+const noise = (...n: number[]) => 0.012 * (n.reduce((a, b, i) => a + b * (7 + 4 * i), 0) % 7 - 3);
 
 const settings: Record<string, [string, number][]> = {
   a: [["without MCS", 0.41], ["with MCS", 0.52]],
@@ -28,13 +28,11 @@ export function gallery(): Record<string, Figure> {
   const linears = ["q_proj", "k_proj", "v_proj", "attn_out", "ff_proj", "up_proj", "ff_out"];
   return {
     main: mainBars(mainRows(), paper("table1"), {
-      pairs: { FP16: fakeMethods[0], GPTQ: "gptq", "Quant-dLLM": "daq(official)" },
       title: "Accuracy at 2 bits by task",
-      subtitle: "mean ± standard error over three seeds",
       ours: "nano-llada (this run)",
     }),
     "main without the paper": mainBars(mainRows(), undefined),
-    ablations: ablationBars(
+    ablations: ablationDots(
       Object.entries(settings).flatMap(([ablation, list], a) =>
         list.flatMap(([setting, value], s) =>
           seeds.map((seed) => row({ ablation, setting, seed, value: value + noise(a, s, seed) }))
@@ -53,7 +51,34 @@ export function gallery(): Record<string, Figure> {
       ).slice(0, -1),
       { title: "Relative output error", subtitle: "daq(plus), masked calibration" },
     ),
-    bits: bitsVersusLoss(
+    planes: errorHeatmap(
+      linears.flatMap((layer, l) =>
+        Array.from(
+          { length: 16 },
+          (_, block) => ({ layer, block, value: (l + block * 3) % 7 === 0 ? 3 : (l * 5 + block) % 9 === 0 ? 1 : 2 }),
+        )
+      ),
+      { x: "block", value: "planes", digits: 0, title: "Planes of each column block" },
+    ),
+    differences: differenceDots([
+      ["GPTQ + MCS", "Quant-dLLM official", "accuracy", 0.013, 0.009, "no clear difference"],
+      ["Quant-dLLM official", "Quant-dLLM plus", "accuracy", 0.051, 0.006, "better"],
+      ["Quant-dLLM official", "levels", "accuracy", -0.021, 0.004, "worse"],
+      ["GPTQ + MCS", "Quant-dLLM official", "nats per token", -0.005, 0.012, "no clear difference"],
+      ["Quant-dLLM official", "Quant-dLLM plus", "nats per token", -0.084, 0.004, "better"],
+    ].map(([a, b, metric, difference, standardError, verdict]) => {
+      const [d, e] = [Number(difference), Number(standardError)];
+      const names = { a: String(a), b: String(b), metric: String(metric), verdict: String(verdict) };
+      return {
+        ...names,
+        difference: d,
+        standardError: e,
+        interval: [d - 2.4 * e, d + 2.4 * e] as const,
+        n: 400,
+        seeds: 5,
+      };
+    })),
+    pareto: paretoFront(
       [
         ...bits.flatMap(([method, bitsPerWeight, value]) =>
           seeds.map((seed) =>

@@ -73,6 +73,25 @@ Deno.test("a table shows itself in a notebook, with everything escaped", () => {
   assertEquals(textTable(["a", "b"], [["x", "1"]]).toMarkdown(), "| a | b |\n| --- | ---: |\n| x | 1 |\n");
 });
 
+Deno.test("columns of texts read from the left, columns of numbers stand at the right, in all forms", () => {
+  const made = textTable(["setting", "verdict", "error", "factor", "share", "gain"], [
+    ["a", "better", "0.0012", "1.03 x", "5 %", "+5.1 ± 0.6 points"],
+    ["b", "", "n/a", "", "100 %", "−2.0 ± 0.1 points"],
+  ]);
+  assert(made.toMarkdown().includes("| --- | --- | ---: | ---: | ---: | ---: |"));
+  assertEquals(made.toHtml().match(/<th style="text-align:(\w+)"/g)!.map((th) => th.includes("left")), [
+    true,
+    true,
+    false,
+    false,
+    false,
+    false,
+  ]);
+  assertEquals(made.toText().split("\n")[1].slice(0, 17), "a        better  ");
+  const mixed = textTable(["a", "b"], [["x", "1.0"], ["y", "5 % by rank"]]);
+  assert(mixed.toMarkdown().includes("| --- | --- |"), "one text makes a column of texts");
+});
+
 Deno.test("escapes leave nothing that ends its context", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {
