@@ -49,6 +49,7 @@ export {
   armMean,
   compare,
   type Comparison,
+  type Metric,
   type Outcomes,
   outcomesOf,
   resolvable,

@@ -17,7 +17,9 @@ await main(async () => {
   const { from, results } = options;
   if (from) {
     await Deno.mkdir(`${results}/figures`, { recursive: true });
-    for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) await Deno.copyFile(`${from}/${file}`, `${results}/${file}`);
+    for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) {
+      await Deno.copyFile(`${from}/${file}`, `${results}/${file}`);
+    }
     for await (const { name } of Deno.readDir(`${from}/figures`)) {
       if (name.endsWith(".svg")) await Deno.copyFile(`${from}/figures/${name}`, `${results}/figures/${name}`);
     }

@@ -1,5 +1,14 @@
 /** Tables and sentences that more than one script shows: all are rendered from means.jsonl, verdicts.jsonl and size_options.jsonl. */
-import { type Comparison, resolutionText, type Row, sentenceOf, type Table, table, textTable, verdictLine } from "quant-dllm";
+import {
+  type Comparison,
+  resolutionText,
+  type Row,
+  sentenceOf,
+  type Table,
+  table,
+  textTable,
+  verdictLine,
+} from "quant-dllm";
 import { names, type Pair } from "./studies.ts";
 import type { Verdict } from "./verdicts.ts";
 
@@ -15,7 +24,8 @@ export function mainTable(means: readonly Row[]): Table {
     scale: 100,
     digits: 1,
     best: "max",
-    caption: "Accuracy in percent, mean ± standard error over seeds and items; bits per weight counted from stored bytes",
+    caption:
+      "Accuracy in percent, mean ± standard error over seeds and items; bits per weight counted from stored bytes",
   });
 }
 
@@ -64,7 +74,10 @@ const spoken: readonly (readonly [study: string, heading: string, pairs: readonl
     ["plus, with MCS", "plus, without MCS"],
     ["levels, with MCS", "levels, without MCS"],
   ]],
-  ["b", "What ABMP does, against two planes everywhere:", [["5 %", "0 %"], ["gated", "0 %"], ["plus, gated", "plus, 0 %"]]],
+  ["b", "What ABMP does, against two planes everywhere:", [["5 %", "0 %"], ["gated", "0 %"], [
+    "plus, gated",
+    "plus, 0 %",
+  ]]],
   ["c", "What the parts of the official fit do:", [["RSR", "plain"], ["RSR + DOR", "RSR"]]],
 ];
 

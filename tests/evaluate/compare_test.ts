@@ -128,7 +128,6 @@ Deno.test("arms that do not pair are not compared", () => {
 function measurement(seed: number, change: Partial<Measurement> = {}, taskVersion = "1"): Measurement {
   const row = (task: string, metric: string) => ({ task, metric, taskVersion }) as Row;
   return {
-    identity: `${seed}`,
     label: "GPTQ",
     seed,
     rows: [row("quiz", "accuracy"), row("bound", "nats per token"), row("other", "accuracy")],
