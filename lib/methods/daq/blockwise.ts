@@ -8,11 +8,11 @@ import type { UpperFactor } from "../../tensor/linalg.ts";
 import { type Matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
 import { newScratch } from "../../tensor/scratch.ts";
 import { allocateAcross, blockScores } from "../abmp.ts";
-import { encodeBlocks } from "../../quant/forms/grouped.ts";
+import { encodeGroups } from "../../quant/forms/grouped.ts";
 import { type fitBlock, marginals } from "./fit.ts";
 import { type DaqOptions, type DaqSettings, profiles, settingsOf } from "./options.ts";
 import { blockOrdersFor } from "./orders.ts";
-import { dampened, sharedFactor } from "../../quant/factor.ts";
+import { dampened, newFactors } from "../../quant/factor.ts";
 import { aliveInputs, readHessian, readWeight } from "../../quant/linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "../../quant/method.ts";
 import { obs } from "../../quant/obs.ts";
@@ -61,10 +61,10 @@ export function blockwise(kind: BlockKind, options: DaqOptions, name: string): M
 
 /** Scores of the column blocks of a linear at full precision, for an allocation across linears. */
 async function scoreLinear(linear: LinearInput, group: number, damping: number): Promise<LinearScore> {
-  const { kernels = referenceKernels, signal } = linear;
+  const { kernels = referenceKernels, signal, factors = newFactors() } = linear;
   const { W, H } = readLinear(linear, true);
-  const { U } = await sharedFactor(linear, H!, { damping, kernels, signal });
-  const scores = blockScores(W, U, group);
+  const { U } = await factors.of(H!, { damping, kernels, signal });
+  const scores = blockScores(W, U, { group });
   return { scores, sizes: Array.from(scores, (_, b) => W.rows * Math.min(group, W.cols - b * group)) };
 }
 
@@ -81,12 +81,12 @@ async function quantizeLinear(
   settings: DaqSettings,
   needsHessian: boolean,
 ): Promise<QuantizedLinear> {
-  const { name, kernels = referenceKernels, signal } = linear;
+  const { name, kernels = referenceKernels, signal, factors = newFactors() } = linear;
   const { group, bits } = options;
   const { W, H, dead } = readLinear(linear, needsHessian);
   let factor: UpperFactor = { U: identity(W.cols), damping: 0, retries: 0 };
   try {
-    if (H) factor = await sharedFactor(linear, H, { damping: settings.damping, kernels, signal });
+    if (H) factor = await factors.of(H, { damping: settings.damping, kernels, signal });
   } catch (error) {
     if (!(error instanceof NumericalError)) throw error;
     return await quantizeWithoutData(linear, kind, options, error.message);
@@ -135,7 +135,7 @@ async function quantizeLinear(
     format: kind.format,
     shape: [W.rows, W.cols],
     config: { group },
-    tensors: encodeBlocks(solution.placed.map(({ block }) => block)),
+    tensors: encodeGroups(solution.placed.map(({ block }) => block)),
     report,
   };
 }

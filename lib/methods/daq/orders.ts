@@ -44,7 +44,7 @@ export async function blockOrdersFor(input: OrdersInput): Promise<number[]> {
       losses.push(await measuredLosses(input, bits, b * group, (b + 1) * group));
     }
     answer = allocateByLoss(losses, bits);
-  } else answer = allocate(blockScores(W, U, group).subarray(0, whole), bits);
+  } else answer = allocate(blockScores(W, U, { group }).subarray(0, whole), bits);
   if (whole < count) answer.push(Math.floor(bits.average));
   return answer;
 }
@@ -68,7 +68,7 @@ async function measuredLosses(input: OrdersInput, rule: Abmp, start: number, end
   const base = Math.floor(rule.average);
   for (let order = Math.max(1, base - 1); order <= Math.min(4, Math.ceil(rule.average) + 1); order++) {
     const { Q } = await fitBlock(X, Ubb, order, cheap, spread, kernels);
-    losses[order] = blockError(X, Q, Ubb, "exact").data.reduce((sum, e) => sum + e * e, 0);
+    losses[order] = blockError(X, Q, { U: Ubb, compensation: "exact" }).data.reduce((sum, e) => sum + e * e, 0);
   }
   return losses;
 }

@@ -88,7 +88,7 @@ const sequentialLoop = defineRows({
       rowScales(rowScale, rows, order, i, r);
       now[0] = 0;
       for (let j = 0; j < width; j++) w[j] = x[at + j];
-      compensateRow(w, U, width, round, q, e, 0, width);
+      compensateRow(w, round, { U, width, q, e, offset: 0, ahead: width });
       if (now[0] < old[i]) codes.set(fresh, at);
     }
   },

@@ -96,7 +96,7 @@ Deno.test("refits and sequential signs never raise the loss in the conditional s
   const TG = (await kernels.gemm(W, matrix(COLS, COLS, Float32Array.from(G.data)))).data;
   const losses: number[] = [];
   const measure = async () => {
-    const E = blockError(W, await decode(planes, kernels), U, "exact").data;
+    const E = blockError(W, await decode(planes, kernels), { U, compensation: "exact" }).data;
     losses.push(E.reduce((sum, e) => sum + e * e, 0));
   };
   await measure();

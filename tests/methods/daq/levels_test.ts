@@ -57,7 +57,7 @@ Deno.test("refits never raise the loss in a quadratic form, and leave nothing to
   const losses: number[] = [];
   const measure = async () => {
     // G = U⁻¹ U⁻ᵀ of the whole is the damped H itself.
-    const E = blockError(W, await decodeBlock(block, kernels), U, "exact").data;
+    const E = blockError(W, await decodeBlock(block, kernels), { U, compensation: "exact" }).data;
     losses.push(E.reduce((sum, e) => sum + e * e, 0));
     return losses.at(-1)!;
   };

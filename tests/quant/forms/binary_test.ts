@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { decodeBinary } from "../../../lib/quant/forms/binary.ts";
-import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { blockOrders, encodeGroups } from "../../../lib/quant/forms/grouped.ts";
 import { decode, newBlock } from "../../../lib/methods/daq/block.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
@@ -23,7 +23,7 @@ Deno.test("what is stored decodes to what the blocks stand for, mixed orders and
           format: "binary",
           shape: [rows, cols],
           config: { group: 7 },
-          tensors: encodeBlocks(blocks),
+          tensors: encodeGroups(blocks),
           report: {},
         };
         assertEquals(blockOrders(q), orders);
@@ -52,16 +52,16 @@ Deno.test("bits are counted from the bytes: planes, fp16 scales and block orders
     format: "binary",
     shape: [16, 64],
     config: { group: 32 },
-    tensors: encodeBlocks(blocks),
+    tensors: encodeGroups(blocks),
     report: {},
   };
   assertEquals(storedBits(q), 2 * 16 * 64 + 16 * (2 * 2 * 16) + 16 * (2 * 2 * 32) + 8);
 });
 
 Deno.test("a stored linear that does not fit its shape is refused", () => {
-  const tensors = encodeBlocks(randomBlocks(newBlock, 4, [8], [2], 3));
+  const tensors = encodeGroups(randomBlocks(newBlock, 4, [8], [2], 3));
   const q: QuantizedLinear = { name: "x", format: "binary", shape: [4, 8], config: { group: 8 }, tensors, report: {} };
-  assertThrows(() => decodeBinary({ ...q, shape: [40, 8] }), RangeError, "scales end before block 0");
+  assertThrows(() => decodeBinary({ ...q, shape: [40, 8] }), RangeError, "scales end before group 0");
   assertThrows(() => decodeBinary({ ...q, config: {} }), RangeError, "group is undefined");
   const { codes: _, ...rest } = tensors;
   assertThrows(() => decodeBinary({ ...q, tensors: rest }), TypeError, "codes is missing");

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { blockOrders, encodeGroups } from "../../../lib/quant/forms/grouped.ts";
 import { decodeLevels } from "../../../lib/quant/forms/levels.ts";
 import { decodeBlock, nearestLevel, newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
@@ -27,7 +27,7 @@ Deno.test("what is stored decodes to exactly what the blocks stand for, mixed or
         const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
         const blocks = randomBlocks(newLevelBlock, rows, widths, orders, 1);
         const cols = widths.reduce((a, b) => a + b, 0);
-        const q = linear(rows, cols, 7, encodeBlocks(blocks));
+        const q = linear(rows, cols, 7, encodeGroups(blocks));
         assertEquals(blockOrders(q), orders);
         const W = dequantize(q);
         for (let b = 0; b < blocks.length; b++) {
@@ -48,13 +48,13 @@ Deno.test("two bits by hand: w = a c (2q - 3)", () => {
   block.codes.set([0, 1, 2, 3]);
   block.rowScale.set([0.5]);
   block.colScale.set([1, 2, 1, -4]);
-  const tensors = encodeBlocks([block]);
+  const tensors = encodeGroups([block]);
   assertEquals(tensors.codes.bytes, Uint8Array.of(0b11_10_01_00));
   assertEquals(Array.from(decodeLevels(linear(1, 4, 4, tensors)).data), [-1.5, -1, 0.5, -6]);
 });
 
 Deno.test("one bit decodes as one binary plane does", () => {
-  const q = linear(5, 8, 8, encodeBlocks(randomBlocks(newLevelBlock, 5, [8], [1], 2)));
+  const q = linear(5, 8, 8, encodeGroups(randomBlocks(newLevelBlock, 5, [8], [1], 2)));
   assertEquals(dequantize(q), dequantize({ ...q, format: "binary" }));
 });
 
@@ -72,7 +72,7 @@ Deno.test("the nearest level is nearest", () => {
 });
 
 Deno.test("a stored linear that does not fit its shape is refused", () => {
-  const tensors = encodeBlocks(randomBlocks(newLevelBlock, 4, [8, 8], [2, 3], 3));
+  const tensors = encodeGroups(randomBlocks(newLevelBlock, 4, [8, 8], [2, 3], 3));
   const q = linear(4, 16, 8, tensors);
   assertThrows(
     () => decodeLevels({ ...q, shape: [40, 16] }),

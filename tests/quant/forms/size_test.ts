@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { rtn } from "../../../lib/methods/rtn.ts";
-import { encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { encodeGroups } from "../../../lib/quant/forms/grouped.ts";
 import { newBlock } from "../../../lib/methods/daq/block.ts";
 import { newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
@@ -28,12 +28,12 @@ Deno.test("the bytes foretold for block-wise forms are those that encoders write
           [{
             ...linear,
             format: "binary",
-            tensors: encodeBlocks(widths.map((w) => newBlock(x(w), rows, w, order))),
+            tensors: encodeGroups(widths.map((w) => newBlock(x(w), rows, w, order))),
           }, binaryBytes],
           [{
             ...linear,
             format: "levels",
-            tensors: encodeBlocks(widths.map((w) => newLevelBlock(x(w), rows, w, order))),
+            tensors: encodeGroups(widths.map((w) => newLevelBlock(x(w), rows, w, order))),
           }, levelsBytes],
         ];
         for (const [q, bytes] of forms) {
