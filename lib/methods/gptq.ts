@@ -67,7 +67,7 @@ async function quantize(linear: LinearInput, options: GptqOptions): Promise<Quan
     return roundToNearest(linear, options, { fallback: "rtn", fallbackReason: error.message });
   }
   // Grids of whole rows are always those of the original weights, whatever the order.
-  const grids = newGrids(rows, cols, group);
+  const grids = newGrids(rows, { cols, group });
   const isStatic = staticGroups || group === cols;
   if (isStatic) await fitAll(alive.W, grids, { ...options, group, kernels });
   const groupOf = Int32Array.from({ length: cols }, (_, j) => Math.floor((isStatic && order ? order[j] : j) / group));
@@ -91,7 +91,7 @@ interface Grids {
   readonly zeros: Uint8Array;
 }
 
-function newGrids(rows: number, cols: number, group: number): Grids {
+function newGrids(rows: number, { cols, group }: { readonly cols: number; readonly group: number }): Grids {
   const count = rows * Math.ceil(cols / group);
   return { scales: new Float32Array(count), zeros: new Uint8Array(count) };
 }
@@ -166,7 +166,7 @@ function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: C
       for (let i = 0; i < rows; i++) {
         panel.data.set(W.data.subarray(i * cols + first, i * cols + first + size), i * size);
       }
-      const fitted = newGrids(rows, size, size);
+      const fitted = newGrids(rows, { cols: size, group: size });
       await fitAll(panel, fitted, { ...options, group: size, kernels });
       for (let i = 0; i < rows; i++) {
         grids.scales[i * groups + g] = fitted.scales[i];

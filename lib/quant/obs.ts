@@ -173,7 +173,7 @@ type ErrorArgs = {
   readonly e: Float32Array;
 };
 
-const errorRows = defineRows({
+export const errorRows = defineRows({
   name: "obs.errors",
   module: import.meta.url,
   writes: ["e"],
