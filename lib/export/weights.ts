@@ -40,7 +40,7 @@ export async function* tensorBytes(
 function inRows(q: QuantizedLinear | undefined): boolean {
   if (!q) return true;
   try {
-    rowsOf(q, 0, 1);
+    rowsOf(q, { from: 0, to: 1 });
     return true;
   } catch (error) {
     if (error instanceof TypeError) return false; // its form is not by rows: it is decoded whole

@@ -139,7 +139,7 @@ export class QuantizedSource implements FloatSource {
     // Rows come in chunks of one matrix after another, and looking up may read all of its stored form.
     if (this.#last?.name !== name) this.#last = { name, q: Promise.resolve(this.lookup(name)) };
     const q = await this.#last.q;
-    return q ? decode(rowsOf(q, from, to)).data : await this.base.readRows(name, from, to);
+    return q ? decode(rowsOf(q, { from, to })).data : await this.base.readRows(name, from, to);
   }
 }
 

@@ -1,4 +1,5 @@
 /** What quantising a checkpoint will take, before it is begun: memory, disk and time, from its shapes and a probe of this machine. */
+import { newFactors } from "../quant/factor.ts";
 import type { Method } from "../quant/method.ts";
 import { storedBits } from "../quant/forms/decode.ts";
 import { rng } from "../tensor/rng.ts";
@@ -180,16 +181,17 @@ async function quantizeNoise(
   const r = rng(1, "probe", rows, cols);
   const noise = (n: number, m: number) => matrix(n, m, Float32Array.from({ length: n * m }, () => r.next() - 0.5));
   const W = noise(rows, cols);
+  const factors = newFactors();
   let bound = method;
   let H: Matrix | undefined;
   if (method.needsHessian) {
     const X = noise(Math.ceil(cols / 2), cols);
     H = await kernels.gemm(X, X, { transA: true });
-    const score = await method.across?.score({ name: "probe", W, H, kernels });
+    const score = await method.across?.score({ name: "probe", W, H, factors, kernels });
     if (score) bound = method.across!.bind({ probe: score });
   }
   const start = now();
-  const q = await bound.quantize({ name: "probe", W, H, kernels });
+  const q = await bound.quantize({ name: "probe", W, H, factors, kernels });
   return { seconds: (now() - start) / 1000, bytes: storedBits(q) / 8 };
 }
 

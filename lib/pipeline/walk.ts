@@ -1,4 +1,5 @@
 /** The walk through the blocks that every quantisation is: states in, quantised linears out. */
+import { newFactors } from "../quant/factor.ts";
 import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
 import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
@@ -97,13 +98,14 @@ async function quantizeStage(
   const complete = finished.size === groups.flat().length;
   const moments = states && !complete ? await secondMoments(engine, stage, states, block) : [];
   for (const [g, group] of groups.entries()) {
+    const factors = newFactors();
     for (const linear of group) {
       let q = finished.get(linear);
       if (!q) {
         signal?.throwIfAborted();
         const { name, W } = place(architecture, family.names, layer, linear, block);
         const start = now?.();
-        const made = await method.quantize({ name, W, H: moments[g]?.H, kernels, signal });
+        const made = await method.quantize({ name, W, H: moments[g]?.H, factors, kernels, signal });
         q = { ...made, report: { ...made.report, ...moments[g]?.report } };
         const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
         const Q = dequantize(q);
@@ -157,9 +159,10 @@ export async function shareBudget(
     for (const stage of halves[half]) {
       const moments = await secondMoments(engine, stage, states, block);
       for (const [g, group] of stages(architecture)[stage].entries()) {
+        const factors = newFactors();
         for (const linear of group) {
           const { name, W } = place(architecture, names, layer, linear, block);
-          scores[name] = await method.across!.score({ name, W, H: moments[g].H, kernels, signal });
+          scores[name] = await method.across!.score({ name, W, H: moments[g].H, factors, kernels, signal });
         }
       }
     }
