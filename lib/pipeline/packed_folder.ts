@@ -5,7 +5,7 @@ import { type Checkpoint, tensorShapes } from "../checkpoint/open.ts";
 import { entriesOf, partName, type QuantizationConfig } from "../checkpoint/quantized_config.ts";
 import { planShards, type TensorHead, writeFile, writeShards } from "../checkpoint/files/shard_writer.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { LinearReport } from "./walk.ts";
+import type { LinearReport } from "./store.ts";
 import type { WorkFolder } from "./work_folder.ts";
 
 export interface Summary {
@@ -24,9 +24,11 @@ export interface Summary {
 export async function writePacked(
   checkpoint: Checkpoint,
   folder: WorkFolder,
-  out: string,
-  provenance: Readonly<Record<string, string | number>>,
-  maxShardBytes?: number,
+  { out, provenance, maxShardBytes }: {
+    readonly out: string;
+    readonly provenance: Readonly<Record<string, string | number>>;
+    readonly maxShardBytes?: number;
+  },
 ): Promise<Summary> {
   const { source, config, family, architecture } = checkpoint;
   const shapes = tensorShapes(family, architecture);
