@@ -139,9 +139,11 @@ export class Engine implements AsyncDisposable {
   /** Logits `[rows, vocab]` of the hidden states at flat positions `rows` (all by default); the head comes in chunks of its rows. */
   async head(
     x: Hidden,
-    norm: Float32Array,
-    head: AsyncIterable<Float32Array> | Iterable<Float32Array>,
-    rows?: Int32Array,
+    { norm, head, rows }: {
+      readonly norm: Float32Array;
+      readonly head: AsyncIterable<Float32Array> | Iterable<Float32Array>;
+      readonly rows?: Int32Array;
+    },
   ): Promise<{ shape: readonly [number, number]; data: Float32Array }> {
     const { width, vocabSize, epsilon } = this.architecture;
     const session = await this.#session("head", (g) => {

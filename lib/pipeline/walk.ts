@@ -67,21 +67,17 @@ async function eachHalf(
   { states, signal }: { readonly states?: HiddenStates; readonly signal?: AbortSignal },
   visit: (half: HalfBlock, block: Record<string, Float32Array>) => Promise<void>,
 ): Promise<void> {
-  const halves = halfBlocks(architecture);
-  let open: { readonly layer: number; readonly block: Record<string, Float32Array> } | undefined;
-  for (let at = states?.passed ?? 0; at < halves.length; at++) {
-    signal?.throwIfAborted();
-    const { layer, half } = halves[at];
-    if (open?.layer !== layer) {
-      open = undefined; // One block at a time is in memory.
-      open = { layer, block: { ...await weights.block(layer) } };
+  const all = halfBlocks(architecture);
+  for (const [layer, halves] of Map.groupBy(all.slice(states?.passed ?? 0), ({ layer }) => layer)) {
+    const block = { ...await weights.block(layer) };
+    for (const half of halves) {
+      signal?.throwIfAborted();
+      await visit(half, block);
+      if (half === all.at(-1)) return;
+      await states?.advance((x, into) =>
+        half.half === "attention" ? engine.attend(x, block, { into }) : engine.feedForward(x, block, { into })
+      );
     }
-    const { block } = open;
-    await visit(halves[at], block);
-    if (at === halves.length - 1) return;
-    await states?.advance((x, into) =>
-      half === "attention" ? engine.attend(x, block, { into }) : engine.feedForward(x, block, { into })
-    );
   }
 }
 
