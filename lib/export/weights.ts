@@ -17,9 +17,11 @@ const PIECE = 2 ** 24;
 export async function* tensorBytes(
   { source: { tensors }, stored }: Checkpoint,
   name: string,
-  shape: readonly number[],
-  dtype: FloatType,
-  piece = PIECE,
+  { shape, dtype, piece = PIECE }: {
+    readonly shape: readonly number[];
+    readonly dtype: FloatType;
+    readonly piece?: number;
+  },
 ): AsyncIterable<Uint8Array> {
   const q = await stored.read(name);
   const source = new QuantizedSource(tensors, () => q);
