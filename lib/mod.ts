@@ -29,7 +29,7 @@ export { familyOf, lladaShapes } from "./model/families/families.ts";
 export { type FastKernels, fastKernels } from "./runtime/kernels.ts";
 export type { Model } from "./model/model.ts";
 export { type Device, openRuntime } from "./runtime/runtime.ts";
-export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint, streamedModel } from "./checkpoint/open.ts";
+export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint } from "./checkpoint/open.ts";
 export { freeDisk, freeMemory } from "./checkpoint/files/free_space.ts";
 export { type CheckpointSource, openSource } from "./checkpoint/hub/source.ts";
 export type { ChatMessage } from "./checkpoint/tokenizer/tokenizer.ts";
@@ -37,9 +37,9 @@ export { saveModel } from "./checkpoint/save.ts";
 
 // Quantising and measuring
 export { loadCorpus } from "./corpus/corpus.ts";
-export { type LinearReport, quantize, relativeErrorOf } from "./pipeline/quantize.ts";
-export { checkStart, quantizeCheckpoint } from "./pipeline/quantize_checkpoint.ts";
-export { checkRoom, planQuantization, planText } from "./pipeline/plan.ts";
+export { type LinearReport, openQuantization, type Quantization, quantize } from "./pipeline/quantize.ts";
+export { relativeErrorOf } from "./pipeline/walk.ts";
+export { type Plan, planText } from "./pipeline/plan.ts";
 export { samplerStates } from "./pipeline/states.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";

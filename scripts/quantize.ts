@@ -1,30 +1,23 @@
 /** Quantises a checkpoint, a folder or an id of the Hugging Face Hub, into a packed one: see `deno task quantize --help`. */
 import {
   abmp,
-  checkRoom,
-  checkStart,
   daq,
   type Device,
-  Engine,
   except,
-  fastKernels,
-  freeDisk,
-  freeMemory,
   gptq,
   levels,
   loadCorpus,
   type Method,
+  type Model,
   openCheckpoint,
-  openRuntime,
-  planQuantization,
+  openQuantization,
+  type Plan,
   planText,
-  quantizeCheckpoint,
   rtn,
   samplerOf,
   samplerStates,
   scaled8,
   simulateMasks,
-  streamedModel,
   visible,
 } from "quant-dllm";
 import { downloadMeter, interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
@@ -79,14 +72,8 @@ await main(async () => {
     onProgress: downloadMeter(),
     signal,
   });
-  if (!options.plan) await checkStart(checkpoint, options.out);
-  const { architecture } = checkpoint;
+  const { source, architecture } = checkpoint;
   const method = methodOf(architecture.width);
-  await using runtime = await openRuntime({ device: options.device as Device });
-  await using kernels = fastKernels(runtime);
-  await using engine = new Engine(runtime, architecture);
-  const model = streamedModel(checkpoint, engine);
-
   const number = (name: "windows" | "length") =>
     options[name] === "preset" ? preset[name] : positiveInteger(name, options[name]);
   const length = Math.min(number("length"), architecture.maxLength);
@@ -95,40 +82,40 @@ await main(async () => {
   const batch = options.batch === "auto"
     ? Math.max(1, Math.floor(4096 / length))
     : positiveInteger("batch", options.batch);
-
-  const plan = await planQuantization(checkpoint, engine, method, {
-    windows,
-    length,
-    batch,
-    kernels,
-    now: () => performance.now(),
-  });
-  const room = { memoryBytes: await freeMemory(), diskBytes: await freeDisk(options.out) };
+  const seed = count("seed");
   const text = options.calibration === "preset" ? preset.calibration : options.calibration;
   const data = windows > 0 ? `${windows - heldOut} windows of ${length} tokens from ${text}` : "no calibration data";
-  console.error(`${checkpoint.source.name}: ${method.name}, ${data}\n${planText(plan, room)}\n`);
-  if (options.plan) return console.log(JSON.stringify({ method: method.name, ...plan, room }));
-  checkRoom(plan, room, checkpoint.source.name);
+  const show = (plan: Plan) => console.error(`${source.name}: ${method.name}, ${data}\n${planText(plan)}\n`);
 
-  const seed = count("seed");
-  const progress = meter(method.name, plan.linears, "linears");
-  const summary = await quantizeCheckpoint(checkpoint, model, method, options.out, {
-    calibration: windows > 0 ? await calibrationOf() : undefined,
+  let progress: ReturnType<typeof meter> | undefined;
+  await using quantization = await openQuantization(checkpoint, method, {
+    out: options.out,
+    calibration: windows > 0 ? { windows, length, draw: calibrationOf } : undefined,
     text: windows > 0 ? text : undefined,
     seed,
-    kernels,
     batch,
     heldOut,
+    device: options.device as Device,
     signal,
+    onPlan(plan) {
+      show(plan);
+      progress = meter(method.name, plan.linears, "linears");
+    },
     onProgress: (done, _total, { name, relativeError }, resumed) =>
-      progress.update(
+      progress?.update(
         done,
         `${name}${
           resumed ? " (done before)" : relativeError === undefined ? "" : ` error ${relativeError.toFixed(4)}`
         }`,
       ),
   });
-  progress.finish();
+  if (options.plan) {
+    const plan = await quantization.plan();
+    show(plan);
+    return console.log(JSON.stringify({ method: method.name, ...plan }));
+  }
+  const summary = await quantization.run();
+  progress?.finish();
   const { bitsPerWeight, bitsPerParameter, bytes } = summary;
   console.error(
     `${options.out}: ${bitsPerWeight.toFixed(4)} bits per weight in the blocks, ${
@@ -137,7 +124,7 @@ await main(async () => {
   );
   console.log(JSON.stringify({ out: options.out, method: method.name, ...summary }));
 
-  async function calibrationOf() {
+  async function calibrationOf(model: Model) {
     const draw = { tokenizer: model.tokenizer, count: windows, length, seed, signal };
     if (text === "sampler") {
       return await samplerStates(model, await loadCorpus("wikitext", draw), {

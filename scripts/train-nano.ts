@@ -89,8 +89,9 @@ await main(async () => {
     (_, i) => world.sequence(rng(WORLD_SEED, "validation-sequence", i), "validation", time),
   );
   const started = performance.now();
+  const signal = interruptSignal();
   const losses: number[] = [];
-  for await (const { report, state: next } of train(runtime, plan, source, state, interruptSignal())) {
+  for await (const { report, state: next } of train(runtime, plan, { source, state, signal })) {
     state = next;
     const { step, loss, phase, rate } = report;
     if (!Number.isFinite(loss)) throw new Error(`training diverged at step ${step}: start again with a lower --rate`);
@@ -118,7 +119,7 @@ await main(async () => {
   console.log(JSON.stringify({ step: state.step, steps: plan.steps, out: options.out }));
 
   async function save() {
-    await writeTrainingState(stateFile, plan, state);
+    await writeTrainingState(stateFile, { plan, state });
     await Deno.writeTextFile(curveFile, curve.map((row) => JSON.stringify(row) + "\n").join(""));
   }
 });

@@ -65,12 +65,12 @@ export async function openCheckpoint(location: string, options: HubOptions = {})
   const architecture = family.architecture(config, file);
   const { tensors } = source;
   const stored = new StoredForms(tensors, quantizationConfig(config, file));
-  checkTensors(tensors, stored, family, architecture, file);
+  checkTensors(tensors, stored, { family, architecture, file });
   // The embedding is read row by row: its stored form is kept, all others are read when they are asked for.
   let embedding: Promise<QuantizedLinear | undefined> | undefined;
   const lookup = (name: string) => name === family.names.embed ? embedding ??= stored.read(name) : stored.read(name);
   const quantizedSource = new QuantizedSource(tensors, lookup);
-  const weights = new StreamedWeights(quantizedSource, family.names, architecture);
+  const weights = new StreamedWeights(quantizedSource, { names: family.names, architecture });
   return { source, config, family, architecture, stored, weights, quantizedSource, tokenizer };
 }
 
@@ -147,7 +147,15 @@ export function float32Bytes(a: Architecture): number {
 /** Buffers that some checkpoints carry and that follow from the config. */
 const redundant = /rotary_emb\.inv_freq$/;
 
-function checkTensors(tensors: TensorSource, stored: StoredForms, family: Family, a: Architecture, file: string): void {
+function checkTensors(
+  tensors: TensorSource,
+  stored: StoredForms,
+  { family, architecture: a, file }: {
+    readonly family: Family;
+    readonly architecture: Architecture;
+    readonly file: string;
+  },
+): void {
   const wanted = tensorShapes(family, a);
   const fail = (what: string): never => {
     throw new RangeError(

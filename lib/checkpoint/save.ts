@@ -11,7 +11,7 @@ import { HeldWeights } from "../model/weights.ts";
 /**
  * Writes a model that is held in memory as a checkpoint folder: quantised matrices in their stored form, everything else in the `torch_dtype` of the
  * config. A packed checkpoint answers as the model does, bit for bit: what that type would round is written in float32. Each file appears whole or not
- * at all. Models that do not fit in memory are quantised on disk: `quantizeCheckpoint`.
+ * at all. Models that do not fit in memory are quantised on disk: `openQuantization`.
  */
 export async function saveModel(model: Model, dir: string): Promise<void> {
   const { family: { names }, architecture: a, weights, quantized } = model;
@@ -27,7 +27,7 @@ export async function saveModel(model: Model, dir: string): Promise<void> {
   const tensors: Record<string, TensorBytes> = {};
   for (const [name, shape] of tensorShapes(model.family, a)) {
     const q = quantized.get(name);
-    if (!q) tensors[name] = encodeFloat(dtype, data.get(name)!, shape, quantized.size > 0);
+    if (!q) tensors[name] = encodeFloat(data.get(name)!, { dtype, shape, exact: quantized.size > 0 });
     else for (const [part, tensor] of Object.entries(q.tensors)) tensors[partName(name, part)] = tensor;
   }
   const config: Record<string, unknown> = { ...model.config };
@@ -49,10 +49,12 @@ export const savedTypes: Readonly<Record<string, "BF16" | "F16">> = { bfloat16: 
 
 /** A float tensor in `dtype`; with `exact`, in float32 where that type would round. */
 export function encodeFloat(
-  dtype: "F32" | "F16" | "BF16",
   data: Float32Array,
-  shape: readonly number[],
-  exact = false,
+  { dtype, shape, exact = false }: {
+    readonly dtype: "F32" | "F16" | "BF16";
+    readonly shape: readonly number[];
+    readonly exact?: boolean;
+  },
 ): TensorBytes {
   const bytes = encodeFloats(dtype, data);
   if (!exact || decodeFloats(dtype, bytes).every((x, i) => x === data[i])) return { dtype, shape, bytes };

@@ -31,8 +31,8 @@ export class DataFiles implements AsyncDisposable {
   /** Appends `length` bytes that come in pieces. Throws `RangeError` when they fit into no file, `TypeError` when there are more or fewer. */
   async append(
     name: string,
-    length: number,
     pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+    { length }: { readonly length: number },
   ): Promise<Place> {
     const { maxBytes = Infinity, signal, onProgress } = this.options;
     if (length > maxBytes) {

@@ -52,7 +52,7 @@ export async function exportCheckpoint(location: string, options: ExportOptions)
   const dir = `${out}.${crypto.randomUUID()}.part`;
   await Deno.mkdir(dir, { recursive: true });
   try {
-    const beside = await copyCompanions(checkpoint.source.dir, dir, options.signal);
+    const beside = await copyCompanions(checkpoint.source.dir, dir, { signal: options.signal });
     const { files, packed = [], decoded = {} } = await writers[format](checkpoint, dir, options, beside);
     const all = [...beside, ...files];
     const sizes = await Promise.all(all.map(async (file) => (await Deno.stat(`${dir}/${file}`)).size));
@@ -74,20 +74,20 @@ type Writer = (
 
 const writers: Readonly<Record<ExportFormat, Writer>> = {
   async hf(checkpoint, dir, { maxShardBytes, signal, onProgress }, beside) {
-    await writeText(`${dir}/${CARD}`, weightsCard(checkpoint, beside), signal);
+    await writeText(`${dir}/${CARD}`, weightsCard(checkpoint, beside), { signal });
     const dtype = exportedType(checkpoint);
     const shapes = tensorShapes(checkpoint.family, checkpoint.architecture);
     const heads = [...shapes].map(([name, shape]) => ({ name, dtype, shape }));
-    const read = (name: string) => tensorBytes(checkpoint, name, shapes.get(name)!, dtype);
+    const read = (name: string) => tensorBytes(checkpoint, name, { shape: shapes.get(name)!, dtype });
     const config = plainConfig(checkpoint);
     if (config.dtype === undefined) config.torch_dtype = torchTypes[dtype];
-    const { files } = await writeShards(dir, heads, read, { config, maxShardBytes, signal, onProgress });
+    const { files } = await writeShards(dir, heads, { read, config, maxShardBytes, signal, onProgress });
     return { files: [CARD, ...files] };
   },
   async onnx(checkpoint, dir, { onnx, signal, onProgress }) {
     const made = await exportOnnx(checkpoint, dir, { ...onnx, signal, onProgress });
-    await writeText(`${dir}/${CARD}`, graphCard(checkpoint, { ...onnx, decoded: made.decoded }), signal);
-    await writeText(`${dir}/config.json`, JSON.stringify(plainConfig(checkpoint), null, 2) + "\n", signal);
+    await writeText(`${dir}/${CARD}`, graphCard(checkpoint, { ...onnx, decoded: made.decoded }), { signal });
+    await writeText(`${dir}/config.json`, JSON.stringify(plainConfig(checkpoint), null, 2) + "\n", { signal });
     return { ...made, files: [...made.files, CARD, "config.json"] };
   },
 };

@@ -35,20 +35,19 @@ export class ExportGraph extends Graph {
 
   /** A tensor beside the graph that goes to disk as its pieces come. */
   async stream(
-    type: StoredType,
-    shape: readonly number[],
     pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+    { type, shape }: { readonly type: StoredType; readonly shape: readonly number[] },
   ): Promise<Value> {
     const value = this.#declare(type, shape);
     const length = shape.reduce((product, n) => product * n, stored[type].bytes);
-    this.#placed.push({ value, place: await this.files.append(value.name, length, pieces) });
+    this.#placed.push({ value, place: await this.files.append(value.name, pieces, { length }) });
     return value;
   }
 
   /** Writes the tensors that wait, and lets go of them. */
   async flush(): Promise<void> {
     for (const { value, bytes } of this.#waiting.splice(0)) {
-      this.#placed.push({ value, place: await this.files.append(value.name, bytes.length, [bytes]) });
+      this.#placed.push({ value, place: await this.files.append(value.name, [bytes], { length: bytes.length }) });
     }
   }
 

@@ -73,7 +73,7 @@ export async function exportOnnx(checkpoint: Checkpoint, dir: string, options: O
   g.output("logits", await make.head(states, embedding.matrix));
   await g.flush();
   const data = await files.finish();
-  await writeFile(`${dir}/${MODEL}`, [g.encode()], signal);
+  await writeFile(`${dir}/${MODEL}`, [g.encode()], { signal });
   return { files: [...data, MODEL], packed: make.packed, decoded: make.decoded };
 }
 
@@ -181,7 +181,7 @@ class Maker {
   async #stream(name: string, shape: readonly number[], dtype: FloatType): Promise<Value> {
     this.g.scope = name;
     const type = dtype === "F16" ? "float16" : "float32";
-    return await this.g.stream(type, shape, tensorBytes(this.checkpoint, name, shape, dtype));
+    return await this.g.stream(tensorBytes(this.checkpoint, name, { shape, dtype }), { type, shape });
   }
 
   /** The value in float32. */

@@ -17,9 +17,11 @@ const PIECE = 2 ** 24;
 export async function* tensorBytes(
   { source: { tensors }, stored }: Checkpoint,
   name: string,
-  shape: readonly number[],
-  dtype: FloatType,
-  piece = PIECE,
+  { shape, dtype, piece = PIECE }: {
+    readonly shape: readonly number[];
+    readonly dtype: FloatType;
+    readonly piece?: number;
+  },
 ): AsyncIterable<Uint8Array> {
   const q = await stored.read(name);
   const source = new QuantizedSource(tensors, () => q);
@@ -40,7 +42,7 @@ export async function* tensorBytes(
 function inRows(q: QuantizedLinear | undefined): boolean {
   if (!q) return true;
   try {
-    rowsOf(q, 0, 1);
+    rowsOf(q, { from: 0, to: 1 });
     return true;
   } catch (error) {
     if (error instanceof TypeError) return false; // its form is not by rows: it is decoded whole

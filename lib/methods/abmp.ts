@@ -1,11 +1,11 @@
 /**
- * Adaptive block-wise mixed precision (ABMP, Eq. 11 of Quant-dLLM): the most sensitive column blocks get one plane more and as many of the least
- * sensitive one less, so that the mean stays what was asked for.
+ * Adaptive block-wise mixed precision (ABMP, Eq. 11 of Quant-dLLM): the most sensitive groups of columns get one plane more and as many of the
+ * least sensitive one less, so that the mean stays what was asked for. What the paper calls a block is here a group, the columns that share scales.
  */
 import type { Matrix, Matrix64 } from "../tensor/matrix.ts";
 import type { LinearScore } from "../quant/method.ts";
 
-/** How a swap of one plane between two blocks is judged before it is made: by their scores, or by quantising the blocks at each order. */
+/** How a swap of one plane between two groups is judged before it is made: by their scores, or by quantising the groups at each order. */
 export type Gate = "scores" | "measured";
 
 /** An allocation rule with its options bound. */
@@ -19,20 +19,20 @@ export interface Abmp {
 }
 
 export interface AbmpOptions {
-  /** Mean planes per weight. A fraction f gives f of the blocks one plane more, rounded down to whole blocks. */
+  /** Mean planes per weight. A fraction f gives f of the groups one plane more, rounded down to whole groups. */
   readonly average?: number;
-  /** rho: the share of the blocks that may gain a plane, and that may lose one; at most 0.5. Rounded down to whole blocks. */
+  /** rho: the share of the groups that may gain a plane, and that may lose one; at most 0.5. Rounded down to whole groups. */
   readonly ratio?: number;
   /** Make a swap only where it lowers the loss, as predicted from the scores or as measured (`true`: measured). */
   readonly gate?: Gate | boolean;
-  /** Rank the blocks of each linear, or those of all linears together (`allocateAcross`, whose answer `daq` takes as `orders`). */
+  /** Rank the groups of each linear, or those of all linears together (`allocateAcross`, whose answer `daq` takes as `orders`). */
   readonly scope?: "linear" | "model";
 }
 
 /**
  * ABMP as a value for `bits`.
  *
- * @throws RangeError when `average` is outside 1 to 4, `ratio` outside 0 to 0.5, or blocks would need fewer than 1 or more than 4 planes.
+ * @throws RangeError when `average` is outside 1 to 4, `ratio` outside 0 to 0.5, or groups would need fewer than 1 or more than 4 planes.
  */
 export function abmp(options: AbmpOptions = {}): Abmp {
   const { average = 2, scope = "linear" } = options;
@@ -50,14 +50,15 @@ export function abmp(options: AbmpOptions = {}): Abmp {
 }
 
 /**
- * The score of each column block, s_b = sum over its entries of Z_ij = W_ij² / U_jj² (Eqs. 10 and 11): twice the loss of deleting the block, entry by
- * entry, in the order of compensation. GAP(paper §ABMP): "block" is not defined; as in the official code it is `group` columns times all rows.
+ * The score of each group, s_b = sum over its entries of Z_ij = W_ij² / U_jj² (Eqs. 10 and 11): twice the loss of deleting the group, entry by
+ * entry, in the order of compensation. GAP(paper §ABMP): "block" is not defined; as in the official code it is a group of columns times all rows.
  *
  * @param W original weights `[rows, columns]`
  * @param U upper triangular `[columns, columns]` with H⁻¹ = UᵀU
+ * @param group columns of a group; the last one may be narrower
  * @returns `[ceil(columns / group)]`
  */
-export function blockScores(W: Matrix, U: Matrix64, group: number): Float64Array {
+export function blockScores(W: Matrix, U: Matrix64, { group }: { readonly group: number }): Float64Array {
   const { rows, cols, data } = W;
   const squares = new Float64Array(cols);
   for (let i = 0; i < rows; i++) {
@@ -69,7 +70,7 @@ export function blockScores(W: Matrix, U: Matrix64, group: number): Float64Array
 }
 
 /**
- * Planes of each block of equal size from its scores.
+ * Planes of each group of equal size from its scores.
  *
  * Ungated, as the official code: with k = floor(ratio · n), the k lowest scores lose a plane and the k highest gain one; the later of two equal scores
  * counts as the higher. Gated, swaps are made only where the scores predict a gain (`expectedLosses`).
@@ -80,10 +81,10 @@ export function allocate(scores: ArrayLike<number>, rule: Abmp): number[] {
   const { base, extra, swaps } = budget(n, rule);
   const orders = new Array<number>(n).fill(base);
   const ascending = [...orders.keys()].sort((a, b) => scores[a] - scores[b] || a - b);
-  ascending.forEach((block, rank) => {
-    if (rank >= n - extra) orders[block]++;
-    if (rank >= n - swaps) orders[block]++;
-    if (rank < swaps) orders[block]--;
+  ascending.forEach((group, rank) => {
+    if (rank >= n - extra) orders[group]++;
+    if (rank >= n - swaps) orders[group]++;
+    if (rank < swaps) orders[group]--;
   });
   return orders;
 }
@@ -91,16 +92,16 @@ export function allocate(scores: ArrayLike<number>, rule: Abmp): number[] {
 // Mean squared error of the best 2^K levels for a Gaussian of variance 1 (Max 1960; Lloyd 1982), K = 0 to 4.
 const GAUSSIAN_ERROR = [1, 0.3634, 0.1175, 0.03454, 0.009497];
 
-/** The loss of each block at K = 0 to 4 planes that its score predicts. A swap pays where the scores' ratio exceeds (.363 - .118) / (.118 - .035) = 3. */
+/** The loss of each group at K = 0 to 4 planes that its score predicts. A swap pays where the scores' ratio exceeds (.363 - .118) / (.118 - .035) = 3. */
 export function expectedLosses(scores: ArrayLike<number>): number[][] {
   return Array.from(scores, (s) => GAUSSIAN_ERROR.map((e) => e * s));
 }
 
 /**
- * Planes of each block of equal size from its losses: starting from the same number everywhere, the swap with the largest gain is made as long as
- * one lowers the sum and `ratio` allows it. No block moves by more than one plane.
+ * Planes of each group of equal size from its losses: starting from the same number everywhere, the swap with the largest gain is made as long as
+ * one lowers the sum and `ratio` allows it. No group moves by more than one plane.
  *
- * @param losses `losses[b][K]`: the loss of block b with K planes, falling in K.
+ * @param losses `losses[b][K]`: the loss of group b with K planes, falling in K.
  */
 export function allocateByLoss(losses: readonly (readonly number[])[], rule: Abmp): number[] {
   const n = losses.length;
@@ -132,31 +133,31 @@ export function allocateByLoss(losses: readonly (readonly number[])[], rule: Abm
 }
 
 /**
- * Planes of each block of several linears, ranked together; by name of the linear. Planes are swapped between blocks of one size only, so that the
+ * Planes of each group of several linears, ranked together; by name of the linear. Planes are swapped between groups of one size only, so that the
  * mean over all weights is exact.
  */
 export function allocateAcross(linears: Readonly<Record<string, LinearScore>>, rule: Abmp): Record<string, number[]> {
-  const classes = new Map<number, { name: string; block: number; score: number }[]>();
+  const classes = new Map<number, { name: string; group: number; score: number }[]>();
   const orders: Record<string, number[]> = {};
   for (const [name, { scores, sizes }] of Object.entries(linears)) {
     orders[name] = new Array(scores.length).fill(0);
-    for (let block = 0; block < scores.length; block++) {
-      const members = classes.get(sizes[block]) ?? [];
-      members.push({ name, block, score: scores[block] });
-      classes.set(sizes[block], members);
+    for (let group = 0; group < scores.length; group++) {
+      const members = classes.get(sizes[group]) ?? [];
+      members.push({ name, group, score: scores[group] });
+      classes.set(sizes[group], members);
     }
   }
   for (const members of classes.values()) {
     const answer = allocate(members.map((m) => m.score), rule);
-    members.forEach(({ name, block }, at) => orders[name][block] = answer[at]);
+    members.forEach(({ name, group }, at) => orders[name][group] = answer[at]);
   }
   return orders;
 }
 
-/** Whole blocks: `base` planes everywhere, `extra` blocks with one more, and at most `swaps` swaps. */
+/** Whole groups: `base` planes everywhere, `extra` groups with one more, and at most `swaps` swaps. */
 function budget(n: number, { average, ratio }: Abmp): { base: number; extra: number; swaps: number } {
   const base = Math.floor(average);
-  // A share that is a whole number of blocks must not fall short of it by a rounding error: 0.15 · 20 is 3.
+  // A share that is a whole number of groups must not fall short of it by a rounding error: 0.15 · 20 is 3.
   const whole = (share: number) => Math.floor(share * n + 1e-9);
   return { base, extra: whole(average - base), swaps: whole(ratio) };
 }

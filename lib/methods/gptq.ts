@@ -1,9 +1,9 @@
 /** GPTQ (arXiv 2210.17323): uniform codes chosen column by column, each rounding error passed on to the columns after it. */
 import { codeOf, fitGrid, fitRows } from "../quant/grids.ts";
-import { sharedFactor } from "../quant/factor.ts";
+import { newFactors } from "../quant/factor.ts";
 import { aliveInputs, readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
-import { type BlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
+import { type ColumnBlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
@@ -19,9 +19,9 @@ export interface GptqOptions extends UniformOptions {
   readonly staticGroups?: boolean;
   /** Added to the diagonal of H as a fraction of its mean. */
   readonly damping?: number;
-  /** Columns per block; the result does not depend on it beyond rounding errors. */
+  /** Columns per column block; the result does not depend on it beyond rounding errors. */
   readonly blockSize?: number;
-  /** Fit groups smaller than a block to the weights as they stood at the start of the block, as the official code does. */
+  /** Fit groups smaller than a column block to the weights as they stood at its start, as the official code does. */
   readonly legacyGroupFit?: boolean;
 }
 
@@ -35,7 +35,7 @@ export interface GptqOptions extends UniformOptions {
 export function gptq(options: GptqOptions): Method {
   checkUniform("gptq", options);
   const { actOrder, staticGroups, damping = 0.01, blockSize = 128, legacyGroupFit } = options;
-  checkPositive("gptq", "blockSize", blockSize);
+  checkPositive("gptq", { blockSize });
   if (!(damping >= 0)) throw new RangeError(`Cannot make gptq: damping is ${damping}, wanted a number of at least 0`);
   const name = methodName(
     "gptq",
@@ -50,7 +50,7 @@ export function gptq(options: GptqOptions): Method {
 }
 
 async function quantize(linear: LinearInput, options: GptqOptions): Promise<QuantizedLinear> {
-  const { kernels = referenceKernels, signal } = linear;
+  const { kernels = referenceKernels, signal, factors = newFactors() } = linear;
   const { bits, symmetric = false, damping = 0.01, staticGroups = false } = options;
   const original = readWeight(linear);
   const { rows, cols } = original;
@@ -61,18 +61,18 @@ async function quantize(linear: LinearInput, options: GptqOptions): Promise<Quan
   let factor;
   try {
     const reorder = order && { name: "falling diagonal", apply: (H: Matrix | Matrix64) => permuteBoth(H, order) };
-    factor = await sharedFactor(linear, alive.H, { damping, reorder, kernels, signal });
+    factor = await factors.of(alive.H, { damping, reorder, kernels, signal });
   } catch (error) {
     if (!(error instanceof NumericalError)) throw error;
     return roundToNearest(linear, options, { fallback: "rtn", fallbackReason: error.message });
   }
   // Grids of whole rows are always those of the original weights, whatever the order.
-  const grids = newGrids(rows, cols, group);
+  const grids = newGrids(rows, { cols, group });
   const isStatic = staticGroups || group === cols;
-  if (isStatic) await fitAll(alive.W, group, options, grids, kernels);
+  if (isStatic) await fitAll(alive.W, grids, { ...options, group, kernels });
   const groupOf = Int32Array.from({ length: cols }, (_, j) => Math.floor((isStatic && order ? order[j] : j) / group));
   const codes = new Uint8Array(rows * cols);
-  const { blockSize, panelSize } = blocks(options.blockSize ?? 128, isStatic ? 1 : group, cols);
+  const { blockSize, panelSize } = columnBlocks(options.blockSize ?? 128, { group: isStatic ? 1 : group, cols });
   const quantizer = columnwise({ options, group, groupOf, isStatic, grids, codes, cols });
   const { loss } = await obs(W, quantizer, { U: factor.U, blockSize, panelSize, kernels, signal });
   const report = { damping: factor.damping, dampingRetries: factor.retries, deadInputs: alive.dead, loss };
@@ -80,8 +80,8 @@ async function quantize(linear: LinearInput, options: GptqOptions): Promise<Quan
   if (!order) return storeUniform(linear.name, { ...stored, codes }, report);
   return storeUniform(linear.name, {
     ...stored,
-    codes: unpermuteColumns(codes, order, rows),
-    groupOf: isStatic ? undefined : unpermuteColumns(groupOf, order, 1),
+    codes: unpermuteColumns(codes, order),
+    groupOf: isStatic ? undefined : unpermuteColumns(groupOf, order),
   }, report);
 }
 
@@ -91,22 +91,31 @@ interface Grids {
   readonly zeros: Uint8Array;
 }
 
-function newGrids(rows: number, cols: number, group: number): Grids {
+function newGrids(rows: number, { cols, group }: { readonly cols: number; readonly group: number }): Grids {
   const count = rows * Math.ceil(cols / group);
   return { scales: new Float32Array(count), zeros: new Uint8Array(count) };
 }
 
-async function fitAll(W: Matrix, group: number, options: GptqOptions, grids: Grids, kernels: Kernels): Promise<void> {
-  const { bits, symmetric = false, clip = false } = options;
+async function fitAll(
+  W: Matrix,
+  grids: Grids,
+  { bits, group, symmetric = false, clip = false, kernels }: UniformOptions & {
+    readonly group: number;
+    readonly kernels: Kernels;
+  },
+): Promise<void> {
   const args = { w: W.data, cols: W.cols, group, bits, symmetric, clip, ...grids };
   await kernels.rows(fitRows, W.rows, args, { costPerRow: W.cols * (clip ? 1000 : 2) });
 }
 
 /**
- * A block holds whole groups, or a group is a panel of whole blocks (the last may be short): so every grid is fitted to weights that are compensated
- * for all columns before the group, and the block size does not show in the result.
+ * A column block holds whole groups, or a group is a panel of whole column blocks (the last may be short): so every grid is fitted to weights that are
+ * compensated for all columns before the group, and the size of a column block does not show in the result.
  */
-function blocks(wanted: number, group: number, cols: number): { blockSize: number; panelSize: number } {
+function columnBlocks(
+  wanted: number,
+  { group, cols }: { readonly group: number; readonly cols: number },
+): { blockSize: number; panelSize: number } {
   if (group > wanted) return { blockSize: wanted, panelSize: group };
   const blockSize = Math.min(Math.floor(wanted / group) * group, cols);
   return { blockSize, panelSize: blockSize };
@@ -119,12 +128,12 @@ interface Columns {
   readonly isStatic: boolean;
   /** Filled group by group when they are not static. */
   readonly grids: Grids;
-  /** Filled block by block, `[rows, cols]`. */
+  /** Filled one column block after another, `[rows, cols]`. */
   readonly codes: Uint8Array;
   readonly cols: number;
 }
 
-function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: Columns): BlockQuantizer {
+function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: Columns): ColumnBlockQuantizer {
   const { bits, symmetric = false, clip = false, blockSize = 128, legacyGroupFit = false } = options;
   return async ({ start, end, X, U, W, kernels }) => {
     const { rows } = X, width = end - start;
@@ -135,7 +144,7 @@ function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: C
       width,
       groupOf: groupOf.slice(start, end),
       groups: Math.ceil(cols / group),
-      // Groups that start in this block, every so many columns; 0 when the grids are known.
+      // Groups that start in this column block, every so many columns; 0 when the grids are known.
       fitEvery: isStatic || group > blockSize ? 0 : group,
       legacyGroupFit,
       bits,
@@ -146,19 +155,19 @@ function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: C
       q: new Float32Array(rows * width),
       e: new Float32Array(rows * width),
     };
-    await kernels.rows(blockColumns, rows, args, { costPerRow: width * width });
+    await kernels.rows(columnLoop, rows, args, { costPerRow: width * width });
     for (let i = 0; i < rows; i++) codes.set(args.codes.subarray(i * width, (i + 1) * width), i * cols + start);
     return { Q: matrix(rows, width, args.q), E: matrix(rows, width, args.e) };
 
-    /** Fits the grid of a group that reaches beyond the block, from the running weights of its panel. */
+    /** Fits the grid of a group that reaches beyond the column block, from the running weights of its panel. */
     async function fitAhead(first: number): Promise<void> {
       const size = Math.min(group, cols - first), g = Math.floor(first / group), groups = Math.ceil(cols / group);
       const panel = matrix(rows, size);
       for (let i = 0; i < rows; i++) {
         panel.data.set(W.data.subarray(i * cols + first, i * cols + first + size), i * size);
       }
-      const fitted = newGrids(rows, size, size);
-      await fitAll(panel, size, options, fitted, kernels);
+      const fitted = newGrids(rows, { cols: size, group: size });
+      await fitAll(panel, fitted, { ...options, group: size, kernels });
       for (let i = 0; i < rows; i++) {
         grids.scales[i * groups + g] = fitted.scales[i];
         grids.zeros[i * groups + g] = fitted.zeros[i];
@@ -167,7 +176,7 @@ function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: C
   };
 }
 
-type BlockArgs = {
+type ColumnArgs = {
   readonly x: Float32Array;
   readonly u: Float64Array;
   readonly width: number;
@@ -185,20 +194,23 @@ type BlockArgs = {
   readonly e: Float32Array;
 };
 
-const blockColumns = defineRows({
-  name: "gptq.block",
+export const columnLoop = defineRows({
+  name: "gptq.columns",
   module: import.meta.url,
   writes: ["scales", "zeros", "codes", "q", "e"],
-  run: (args: BlockArgs, rowStart, rowEnd) => {
-    const { x, u, width, groupOf, groups, fitEvery, legacyGroupFit, bits, scales, zeros, codes, q, e } = args;
+  run: (args: ColumnArgs, rowStart, rowEnd) => {
+    const { x, u, width, groupOf, groups, fitEvery, legacyGroupFit, bits, symmetric, clip } = args;
+    const { scales, zeros, codes, q, e } = args;
     const levels = 2 ** bits - 1;
     const w = new Float64Array(width), before = new Float64Array(width);
-    const grid = { scale: 1, zero: 0 };
+    const grid = { scale: 1, zero: 0 }, range = { start: 0, end: 0, bits, symmetric, clip };
     let row = 0;
     const round = (j: number, value: number) => {
       const at = row * groups + groupOf[j];
       if (fitEvery > 0 && j % fitEvery === 0) {
-        fitGrid(legacyGroupFit ? before : w, j, Math.min(j + fitEvery, width), args, grid);
+        range.start = j;
+        range.end = Math.min(j + fitEvery, width);
+        fitGrid(legacyGroupFit ? before : w, grid, range);
         scales[at] = grid.scale;
         zeros[at] = grid.zero;
       }
@@ -211,7 +223,7 @@ const blockColumns = defineRows({
     };
     for (row = rowStart; row < rowEnd; row++) {
       for (let j = 0; j < width; j++) before[j] = w[j] = x[row * width + j];
-      compensateRow(w, u, width, round, q, e, row * width, fitEvery || width);
+      compensateRow(w, round, { U: u, width, q, e, offset: row * width, ahead: fitEvery || width });
     }
   },
 });
@@ -240,8 +252,8 @@ function permuteBoth(H: Matrix | Matrix64, order: Int32Array): Matrix64 {
   return out;
 }
 
-function unpermuteColumns<T extends Uint8Array | Int32Array>(values: T, order: Int32Array, rows: number): T {
-  const cols = order.length, out = values.slice() as T;
+function unpermuteColumns<T extends Uint8Array | Int32Array>(values: T, order: Int32Array): T {
+  const cols = order.length, rows = values.length / cols, out = values.slice() as T;
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++) out[i * cols + order[j]] = values[i * cols + j];
   }

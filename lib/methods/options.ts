@@ -16,13 +16,15 @@ export function checkUniform(method: string, { bits, group }: UniformOptions): v
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) {
     throw new RangeError(`Cannot make ${method}: bits is ${bits}, wanted an integer from 1 to 8`);
   }
-  if (group !== undefined) checkPositive(method, "group", group);
+  if (group !== undefined) checkPositive(method, { group });
 }
 
-/** Throws `RangeError` unless `value` is a positive integer. */
-export function checkPositive(method: string, what: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1) {
-    throw new RangeError(`Cannot make ${method}: ${what} is ${value}, wanted a positive integer`);
+/** Throws `RangeError` unless all values, by the names of their options, are positive integers. */
+export function checkPositive(method: string, values: Readonly<Record<string, number>>): void {
+  for (const [what, value] of Object.entries(values)) {
+    if (!Number.isInteger(value) || value < 1) {
+      throw new RangeError(`Cannot make ${method}: ${what} is ${value}, wanted a positive integer`);
+    }
   }
 }
 

@@ -34,7 +34,7 @@ export async function roundToNearest(
   const groups = Math.ceil(cols / group);
   const scales = new Float32Array(rows * groups), zeros = new Uint8Array(rows * groups);
   const codes = new Uint8Array(rows * cols);
-  const slab = newSlab(Math.min(rows, Math.max(1, Math.floor(SLAB / cols))), cols, groups);
+  const slab = newSlab(Math.min(rows, Math.max(1, Math.floor(SLAB / cols))), { cols, groups });
   for (let start = 0; start < rows; start += slab.rows) {
     signal?.throwIfAborted();
     const count = Math.min(slab.rows, rows - start);
@@ -53,7 +53,7 @@ export async function roundToNearest(
 const SLAB = 2 ** 21;
 
 /** Some rows of weights and what becomes of them, in memory that threads share. */
-function newSlab(rows: number, cols: number, groups: number) {
+function newSlab(rows: number, { cols, groups }: { readonly cols: number; readonly groups: number }) {
   const shared = (bytes: number) => new SharedArrayBuffer(bytes);
   return {
     rows,

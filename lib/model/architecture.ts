@@ -32,17 +32,53 @@ export type Linear = string;
 /** Name of any weight of a block. */
 export type BlockWeight = string;
 
-/**
- * The linears of a block by stage. A stage is quantised on inputs that pass through the quantised stages before it; within a stage, linears that share an
- * input form a group (one second moment each).
- */
-export function stages(a: Architecture): readonly (readonly (readonly Linear[])[])[] {
+/** The parts of a block between which only the residual stream goes on. */
+export type Half = "attention" | "feedForward";
+/** What reads one kind of input: q, k and v; o; gate and up; down. */
+export type StageName = "qkv" | "out" | "gateUp" | "down";
+
+/** A stage of a block: quantised at once, on inputs that pass through the quantised stages before it. */
+export interface Stage {
+  readonly name: StageName;
+  readonly half: Half;
+  /** Linears that share an input, and with it one second moment: one group, or one for each expert. */
+  readonly groups: readonly (readonly Linear[])[];
+}
+
+/** The stages of a block, in the order of the forward pass. */
+export function stages(a: Architecture): readonly Stage[] {
   const networks = Array.from({ length: a.experts?.count ?? 1 }, (_, e) => a.experts ? `experts.${e}.` : "");
-  return [[["q", "k", "v"]], [["o"]], networks.map((n) => [`${n}gate`, `${n}up`]), networks.map((n) => [`${n}down`])];
+  return [
+    { name: "qkv", half: "attention", groups: [["q", "k", "v"]] },
+    { name: "out", half: "attention", groups: [["o"]] },
+    { name: "gateUp", half: "feedForward", groups: networks.map((n) => [`${n}gate`, `${n}up`]) },
+    { name: "down", half: "feedForward", groups: networks.map((n) => [`${n}down`]) },
+  ];
+}
+
+/** Half a block of a model. */
+export interface HalfBlock {
+  readonly layer: number;
+  readonly half: Half;
+  readonly stages: readonly Stage[];
+}
+
+/** The halves of all blocks, in the order of the forward pass. */
+export function halfBlocks(a: Architecture): readonly HalfBlock[] {
+  const all = stages(a);
+  const halves = (["attention", "feedForward"] as const).map((half) => ({
+    half,
+    stages: all.filter((stage) => stage.half === half),
+  }));
+  return Array.from({ length: a.layers }, (_, layer) => halves.map((half) => ({ layer, ...half }))).flat();
 }
 
 /** The linears of a block in natural order: q, k, v, o, gate, up, down. */
-export const linears = (a: Architecture): readonly Linear[] => stages(a).flat(2);
+export const linears = (a: Architecture): readonly Linear[] => stages(a).flatMap(({ groups }) => groups.flat());
+
+/** `[tokens, in]` of a stage's input has so many columns. */
+export const inputWidth = (a: Architecture, name: StageName): number =>
+  linearShape(a, stages(a).find((stage) => stage.name === name)!.groups[0][0])[1];
 
 /** Every weight of a block: norms, biases, the router, and the linears. */
 export function blockWeights(a: Architecture): readonly BlockWeight[] {
@@ -56,7 +92,8 @@ export function attentionWeights(a: Architecture): readonly BlockWeight[] {
 
 /** The weights of the feed-forward half of a block. */
 export function feedForwardWeights(a: Architecture): readonly BlockWeight[] {
-  return ["ffNorm", ...(a.experts ? ["router"] : []), ...stages(a).slice(2).flat(2)];
+  const own = stages(a).filter(({ half }) => half === "feedForward").flatMap(({ groups }) => groups.flat());
+  return ["ffNorm", ...(a.experts ? ["router"] : []), ...own];
 }
 
 const biases = ["qBias", "kBias", "vBias"];

@@ -1,6 +1,6 @@
 /** The block of LLaDA, Dream and their kin (bidirectional Llama: RMSNorm, RoPE, full attention, SwiGLU or experts) as operators of a graph. */
 import type { Graph, Value } from "../onnx/graph.ts";
-import type { Architecture } from "./architecture.ts";
+import type { Architecture, StageName } from "./architecture.ts";
 import { mixture } from "./mixture.ts";
 import { add, attention, fusedAttention, headNorm, repeatHeads, rmsNorm, rope } from "../onnx/ops.ts";
 import { type BlockParts, swiGlu } from "./parts.ts";
@@ -40,17 +40,17 @@ export function block(
   return feedForward(g, a, attend(g, a, x, parts, rotation, { fused }), parts);
 }
 
-/** The attention half of a block, residual included; `until` 0 or 1 stops at the input of that stage (q, k, v; o) and returns it. */
+/** The attention half of a block, residual included; `until` stops at the input of that stage and returns it. */
 export function attend(
   g: Graph,
   a: Architecture,
   x: Value,
   parts: BlockParts,
   { cos, sin }: Rotation,
-  { until, fused = false }: { readonly until?: number; readonly fused?: boolean } = {},
+  { until, fused = false }: { readonly until?: StageName; readonly fused?: boolean } = {},
 ): Value {
   const h = rmsNorm(g, x, parts.vector("attnNorm"), a.epsilon);
-  if (until === 0) return h;
+  if (until === "qkv") return h;
   const project = (name: string) => {
     const y = parts.linear(name, h);
     return a.qkvBias ? add(g, y, parts.vector(`${name}Bias`)) : y;
@@ -63,22 +63,22 @@ export function attend(
   const k = turn("k", a.kvHeads);
   const widen = (y: Value) => repeatHeads(g, y, a.kvHeads, a.heads, a.headSize);
   const mixed = (fused ? fusedAttention : attention)(g, q, widen(k), widen(project("v")), a.heads);
-  if (until === 1) return mixed;
+  if (until === "out") return mixed;
   return add(g, x, parts.linear("o", mixed));
 }
 
-/** The feed-forward half of a block, residual included; `until` 2 or 3 stops at the input of that stage (gate, up; down). With experts only 2. */
+/** The feed-forward half of a block, residual included; `until` stops at the input of that stage and returns it. With experts only at "gateUp". */
 export function feedForward(
   g: Graph,
   a: Architecture,
   x: Value,
   parts: BlockParts,
-  { until }: { readonly until?: number } = {},
+  { until }: { readonly until?: StageName } = {},
 ): Value {
   const h = rmsNorm(g, x, parts.vector("ffNorm"), a.epsilon);
-  if (until === 2) return h;
+  if (until === "gateUp") return h;
   if (a.experts) return add(g, x, mixture(g, a, h, parts));
   const active = swiGlu(g, h, parts);
-  if (until === 3) return active;
+  if (until === "down") return active;
   return add(g, x, parts.linear("down", active));
 }

@@ -2,27 +2,6 @@
 
 export type Config = Readonly<Record<string, unknown>>;
 
-/** A positive number. Throws `RangeError` that names the file and the field. */
-export function number(config: Config, field: string, file: string): number {
-  const value = config[field];
-  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, wanted a positive number`);
-}
-
-/** A positive integer. */
-export function integer(config: Config, field: string, file: string): number {
-  const value = number(config, field, file);
-  if (Number.isSafeInteger(value)) return value;
-  throw new RangeError(`Cannot load ${file}: ${field} is ${value}, wanted an integer`);
-}
-
-/** A token id below `vocabSize`. */
-export function tokenId(config: Config, field: string, vocabSize: number, file: string): number {
-  const value = config[field];
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value < vocabSize) return value;
-  throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, wanted one of the ${vocabSize} token ids`);
-}
-
 /** Fields that every family may carry and that never change the forward pass. */
 const harmless = new Set([
   ...["_name_or_path", "_attn_implementation", "architectures", "attn_implementation", "auto_map", "model_type"],
@@ -33,33 +12,61 @@ const harmless = new Set([
   ...["output_attentions", "output_hidden_states", "pretraining_tp", "keys_to_ignore_at_inference", "license"],
 ]);
 
-/**
- * Checks every field of a config. `read` are the fields that the family reads, `required` fields that change the forward pass, with the only value that
- * this kit computes (also the default where the field is missing), `ignored` those that do not change it. A field that is none of these must be off:
- * null, false, zero, or empty. Throws `RangeError` that names the file and the field.
- */
-export function checkFields(
-  config: Config,
-  { read, required, ignored }: {
-    readonly read: readonly string[];
-    readonly required: Config;
-    readonly ignored: readonly string[];
-  },
-  file: string,
-): void {
-  const known = new Set([...read, ...ignored]);
-  for (const [field, value] of Object.entries(config)) {
-    if (Object.hasOwn(required, field)) {
-      const wanted = required[field];
-      if ((value ?? wanted) !== wanted) {
-        throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, this kit computes ${shown(wanted)}`);
+/** What a family says of the fields of its configs. */
+export interface KnownFields {
+  /** Those that it reads. */
+  readonly read: readonly string[];
+  /** Those that change the forward pass, with the only value that this kit computes: also the default where the field is missing. */
+  readonly required: Config;
+  /** Those that do not change it. */
+  readonly ignored: readonly string[];
+}
+
+/** Reads the fields of the config in `file`. Throws `RangeError` that names the file and the field. */
+export class ConfigReader {
+  constructor(readonly config: Config, readonly file: string) {}
+
+  /** A positive number. */
+  number(field: string): number {
+    const value = this.config[field];
+    if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+    return this.#fail(field, "a positive number");
+  }
+
+  /** A positive integer. */
+  integer(field: string): number {
+    const value = this.number(field);
+    return Number.isSafeInteger(value) ? value : this.#fail(field, "an integer");
+  }
+
+  /** A token id below `vocabSize`. */
+  tokenId(field: string, vocabSize: number): number {
+    const value = this.config[field];
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value < vocabSize) return value;
+    return this.#fail(field, `one of the ${vocabSize} token ids`);
+  }
+
+  /** Checks every field. One that is not known must be off: null, false, zero, or empty. */
+  check({ read, required, ignored }: KnownFields): void {
+    const { config, file } = this;
+    const known = new Set([...read, ...ignored]);
+    for (const [field, value] of Object.entries(config)) {
+      if (Object.hasOwn(required, field)) {
+        const wanted = required[field];
+        if ((value ?? wanted) !== wanted) {
+          throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, this kit computes ${shown(wanted)}`);
+        }
+      } else if (!known.has(field) && !harmless.has(field) && !isOff(value)) {
+        throw new RangeError(
+          `Cannot load ${file}: the field ${field}, ${shown(value)}, is not known and may change the mathematics; ` +
+            `remove it if it does not`,
+        );
       }
-    } else if (!known.has(field) && !harmless.has(field) && !isOff(value)) {
-      throw new RangeError(
-        `Cannot load ${file}: the field ${field}, ${shown(value)}, is not known and may change the mathematics; ` +
-          `remove it if it does not`,
-      );
     }
+  }
+
+  #fail(field: string, wanted: string): never {
+    throw new RangeError(`Cannot load ${this.file}: ${field} is ${shown(this.config[field])}, wanted ${wanted}`);
   }
 }
 

@@ -9,8 +9,9 @@ import {
   type BlockWeight,
   blockWeights,
   feedForwardWeights,
-  linearShape,
-  stages,
+  type Half,
+  inputWidth,
+  type StageName,
   weightShape,
 } from "./architecture.ts";
 import { attend, block, feedForward, ropeTables } from "./block.ts";
@@ -30,6 +31,14 @@ export interface Hidden {
   readonly data: Float32Array;
 }
 
+/** A graph over the weights of a block: all of it, a half, or the way to the input of a stage. */
+type GraphPart = "block" | Half | StageName;
+
+/** Memory for the answer. */
+interface Into {
+  readonly into?: Float32Array;
+}
+
 /** Rows of a second moment that one product gives: bounds the memory of an update of a wide H, and lets it skip what symmetry gives. */
 const PANEL = 2048;
 
@@ -46,33 +55,35 @@ export class Engine implements AsyncDisposable {
 
   /** The output of a block. */
   block(x: Hidden, w: BlockTensors): Promise<Hidden> {
-    return this.#run("block", x, w, blockWeights(this.architecture));
+    return this.#run("block", x, w);
   }
 
   /** The attention half of a block: the states between attention and feed-forward network; in `into` when it is given. */
-  attend(x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
-    return this.#run("attend", x, w, attentionWeights(this.architecture), into);
+  attend(x: Hidden, w: BlockTensors, { into }: Into = {}): Promise<Hidden> {
+    return this.#run("attention", x, w, into);
   }
 
   /** The feed-forward half of a block, of what `attend` gave; in `into` when it is given. */
-  feedForward(x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
-    return this.#run("feedForward", x, w, feedForwardWeights(this.architecture), into);
+  feedForward(x: Hidden, w: BlockTensors, { into }: Into = {}): Promise<Hidden> {
+    return this.#run("feedForward", x, w, into);
   }
 
   /**
-   * The input `[batch · time, in]` of the linears of a stage (index into `stages`). x enters the block for stages 0 and 1; it is what `attend` gave for
-   * stages 2 and 3. With experts, stage 2 gives what the router sees; see `route` and `expertInput`. `lent` gives memory of the engine's own, which holds
-   * until the next call: fresh memory for a wide input takes longer than the products behind it.
+   * The input `[batch · time, in]` of the linears of a stage. x enters the block for the stages of its attention half; it is what `attend` gave for
+   * those of the other. With experts, "gateUp" gives what the router sees; see `route` and `expertInput`. `lent` gives memory of the engine's own,
+   * which holds until the next call: fresh memory for a wide input takes longer than the products behind it.
    */
-  async stageInput(stage: number, x: Hidden, w: BlockTensors, { lent = false } = {}): Promise<Float32Array> {
-    const a = this.architecture;
-    const count = x.batch * x.time * linearShape(a, stages(a)[stage][0][0])[1];
+  async stageInput(
+    x: Hidden,
+    w: BlockTensors,
+    { stage, lent = false }: { readonly stage: StageName; readonly lent?: boolean },
+  ): Promise<Float32Array> {
+    const count = x.batch * x.time * inputWidth(this.architecture, stage);
     if (lent && this.#scratch.length < count) this.#scratch = new Float32Array(count);
-    const into = lent ? this.#scratch.subarray(0, count) : undefined;
-    return (await this.#run(`input${stage}`, x, w, inputWeights(a, stage), into)).data;
+    return (await this.#run(stage, x, w, lent ? this.#scratch.subarray(0, count) : undefined)).data;
   }
 
-  /** Routing weights `[n, experts]` of X `[n, width]`, the stage-2 inputs of a block: zero where a token does not go. */
+  /** Routing weights `[n, experts]` of X `[n, width]`, the inputs of the stage "gateUp": zero where a token does not go. */
   async route(X: Float32Array, w: BlockTensors): Promise<Float32Array> {
     const a = this.architecture;
     const session = await this.#session("route", (g) => {
@@ -83,20 +94,26 @@ export class Engine implements AsyncDisposable {
     return (await session.run(feeds)).R.data;
   }
 
-  /** The input `[n, hidden]` of the down projection of expert `e` for X `[n, width]`. */
-  async expertInput(X: Float32Array, w: BlockTensors, e: number): Promise<Float32Array> {
+  /** The input `[n, hidden]` of the down projection of an expert for X `[n, width]`. */
+  async expertInput(X: Float32Array, w: BlockTensors, { expert }: { readonly expert: number }): Promise<Float32Array> {
     const a = this.architecture;
     const session = await this.#session("expert", (g) => {
       const parts = denseParts(g, (name) => g.input(name, "float32", weightShape(a, name)));
       g.output("y", swiGlu(g, g.input("X", "float32", ["n", a.width]), parts));
     });
     const feeds: Record<string, Feed> = { X: this.#matrix(X, a.width) };
-    for (const name of ["gate", "up"]) feeds[name] = { dims: weightShape(a, name), data: w[`experts.${e}.${name}`] };
+    for (const name of ["gate", "up"]) {
+      feeds[name] = { dims: weightShape(a, name), data: w[`experts.${expert}.${name}`] };
+    }
     return (await session.run(feeds)).y.data;
   }
 
   /** Adds `scale` · XᵀX to the symmetric `H` `[in, in]` in place, X `[n, in]`. With `weights` `[n]`, row i of X counts weights[i] times. */
-  async addSecondMoment(X: Float32Array, H: Matrix, scale: number, weights?: Float32Array): Promise<void> {
+  async addSecondMoment(
+    X: Float32Array,
+    H: Matrix,
+    { scale, weights }: { readonly scale: number; readonly weights?: Float32Array },
+  ): Promise<void> {
     const n = H.cols;
     const session = await this.#session(`moment ${n}${weights ? " weighted" : ""}`, (g) => {
       const all = g.input("X", "float32", ["n", n]);
@@ -122,9 +139,11 @@ export class Engine implements AsyncDisposable {
   /** Logits `[rows, vocab]` of the hidden states at flat positions `rows` (all by default); the head comes in chunks of its rows. */
   async head(
     x: Hidden,
-    norm: Float32Array,
-    head: AsyncIterable<Float32Array> | Iterable<Float32Array>,
-    rows?: Int32Array,
+    { norm, head, rows }: {
+      readonly norm: Float32Array;
+      readonly head: AsyncIterable<Float32Array> | Iterable<Float32Array>;
+      readonly rows?: Int32Array;
+    },
   ): Promise<{ shape: readonly [number, number]; data: Float32Array }> {
     const { width, vocabSize, epsilon } = this.architecture;
     const session = await this.#session("head", (g) => {
@@ -167,18 +186,13 @@ export class Engine implements AsyncDisposable {
     return session;
   }
 
-  /** Runs a graph from the states x and the weights `used` (a session refuses feeds that its graph does not declare). */
-  async #run(
-    part: string,
-    x: Hidden,
-    w: BlockTensors,
-    used: readonly BlockWeight[],
-    into?: Float32Array,
-  ): Promise<Hidden> {
+  /** Runs a graph from the states x; its session refuses feeds that it does not declare. */
+  async #run(part: GraphPart, x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
     const a = this.architecture;
     if (x.time > a.maxLength) {
       throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
     }
+    const used = weightsOf(a, part);
     const turns = used.includes("q");
     const session = await this.#session(part, (g) => g.output("y", this.#part(g, part, turns)));
     const feeds: Record<string, Feed> = { x: { dims: [x.batch, x.time, a.width], data: x.data } };
@@ -194,7 +208,7 @@ export class Engine implements AsyncDisposable {
     return { batch: x.batch, time: x.time, data: into ?? y.data };
   }
 
-  #part(g: Graph, part: string, turns: boolean): Value {
+  #part(g: Graph, part: GraphPart, turns: boolean): Value {
     const a = this.architecture;
     const x = g.input("x", "float32", ["batch", "time", a.width]);
     const inputs = new Map<BlockWeight, Value>();
@@ -207,10 +221,19 @@ export class Engine implements AsyncDisposable {
     const rotation = { cos: table("cos"), sin: table("sin") };
     // On webgpu the fused attention is wrong under software Vulkan (errors of 0.02 on inputs of size 0.5), so it is not used there.
     const fused = this.runtime.device !== "webgpu";
-    const until = part.startsWith("input") ? Number(part.slice("input".length)) : undefined;
-    if (part === "block") return block(g, a, x, parts, rotation, { fused });
-    if (part === "attend" || until! < 2) return attend(g, a, x, parts, rotation, { until, fused });
-    return feedForward(g, a, x, parts, { until });
+    switch (part) {
+      case "block":
+        return block(g, a, x, parts, rotation, { fused });
+      case "attention":
+        return attend(g, a, x, parts, rotation, { fused });
+      case "feedForward":
+        return feedForward(g, a, x, parts);
+      case "qkv":
+      case "out":
+        return attend(g, a, x, parts, rotation, { until: part, fused });
+      default:
+        return feedForward(g, a, x, parts, { until: part });
+    }
   }
 
   #matrix(data: Float32Array, columns: number): Feed {
@@ -218,10 +241,24 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** The block weights that the graph up to the input of a stage reads. */
-function inputWeights(a: Architecture, stage: number): readonly BlockWeight[] {
-  if (stage === 1) return attentionWeights(a).filter((name) => name !== "o");
-  return stage === 0 ? ["attnNorm"] : stage === 2 ? ["ffNorm"] : ["ffNorm", ...stages(a)[2].flat()];
+/** The block weights that a graph reads; those of a stage end at its input. */
+function weightsOf(a: Architecture, part: GraphPart): readonly BlockWeight[] {
+  switch (part) {
+    case "block":
+      return blockWeights(a);
+    case "attention":
+      return attentionWeights(a);
+    case "feedForward":
+      return feedForwardWeights(a);
+    case "qkv":
+      return ["attnNorm"];
+    case "out":
+      return attentionWeights(a).filter((name) => name !== "o");
+    case "gateUp":
+      return ["ffNorm"];
+    case "down":
+      return ["ffNorm", "gate", "up"];
+  }
 }
 
 /** Adds rows start..end - 1 of a symmetric product, given up to column `end`, and their mirror image. */

@@ -29,7 +29,8 @@ export class DenseForward implements Forward {
   }
 
   async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {
-    return await this.engine.head(x, await this.weights.finalNorm(), this.weights.rows("head"), rows);
+    const [norm, head] = [await this.weights.finalNorm(), this.weights.rows("head")];
+    return await this.engine.head(x, { norm, head, rows });
   }
 
   /** Nothing of its own: the engine's runtime is the model's to free. */

@@ -128,8 +128,8 @@ export class Model implements Denoiser, AsyncDisposable {
 
   /** A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. */
   with(quantized: ReadonlyMap<string, QuantizedLinear>, provenance: Readonly<Record<string, string | number>>): Model {
-    const weights = overlay(this.weights, quantized, this.family.names, this.architecture);
-    const { name, family, config, engine } = this;
+    const { name, family, config, engine, architecture } = this;
+    const weights = overlay(this.weights, quantized, { names: family.names, architecture });
     return new Model({ name, family, config, engine, weights, tokenizer: this.#tokenizer, quantized, provenance });
   }
 

@@ -62,7 +62,16 @@ const CHUNK = 8192;
 
 /** Weights that stay in the checkpoint: a block, a few rows of the embedding or a chunk of the head are read when they are asked for. */
 export class StreamedWeights implements Weights {
-  constructor(readonly source: FloatSource, readonly names: Names, readonly architecture: Architecture) {}
+  readonly names: Names;
+  readonly architecture: Architecture;
+
+  constructor(
+    readonly source: FloatSource,
+    { names, architecture }: { readonly names: Names; readonly architecture: Architecture },
+  ) {
+    this.names = names;
+    this.architecture = architecture;
+  }
 
   async embed(tokens: Int32Array): Promise<Float32Array> {
     const { width } = this.architecture;
@@ -111,8 +120,8 @@ function finite(data: Float32Array, name: string): Float32Array {
 }
 
 /** Everything read once: what a model of moderate size runs fastest from. */
-export async function hold({ source, names, architecture: a }: StreamedWeights): Promise<HeldWeights> {
-  const streamed = new StreamedWeights(source, names, a);
+export async function hold(streamed: StreamedWeights): Promise<HeldWeights> {
+  const { source, names, architecture: a } = streamed;
   const blocks: BlockTensors[] = [];
   for (let layer = 0; layer < a.layers; layer++) blocks.push(await streamed.block(layer));
   const embed = finite(await source.readFloat(names.embed), names.embed);
@@ -139,7 +148,7 @@ export class QuantizedSource implements FloatSource {
     // Rows come in chunks of one matrix after another, and looking up may read all of its stored form.
     if (this.#last?.name !== name) this.#last = { name, q: Promise.resolve(this.lookup(name)) };
     const q = await this.#last.q;
-    return q ? decode(rowsOf(q, from, to)).data : await this.base.readRows(name, from, to);
+    return q ? decode(rowsOf(q, { from, to })).data : await this.base.readRows(name, from, to);
   }
 }
 
@@ -147,11 +156,13 @@ export class QuantizedSource implements FloatSource {
 export function overlay(
   base: Weights,
   quantized: ReadonlyMap<string, QuantizedLinear>,
-  names: Names,
-  a: Architecture,
+  { names, architecture: a }: { readonly names: Names; readonly architecture: Architecture },
 ): Weights {
   if (base instanceof StreamedWeights) {
-    return new StreamedWeights(new QuantizedSource(base.source, (name) => quantized.get(name)), names, a);
+    return new StreamedWeights(new QuantizedSource(base.source, (name) => quantized.get(name)), {
+      names,
+      architecture: a,
+    });
   }
   if (!(base instanceof HeldWeights)) {
     throw new TypeError("Cannot quantize this model: it does not run from its weights");

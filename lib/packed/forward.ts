@@ -41,7 +41,7 @@ export class PackedForward implements Forward {
     readonly names: Names,
     readonly options: PackedOptions = {},
   ) {
-    this.#weights = new StreamedWeights(source, names, engine.architecture);
+    this.#weights = new StreamedWeights(source, { names, architecture: engine.architecture });
     this.#openers = options.hosts ?? [engine.runtime];
     const { accuracyLevel = 4 } = options;
     this.#pack = { accuracyLevel, narrow: accuracyLevel === 4 || engine.runtime.device !== "cpu" };
@@ -94,7 +94,8 @@ export class PackedForward implements Forward {
   async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {
     const packed = await this.#openHead();
     if (packed) return await packed.logits(x, rows);
-    return await this.engine.head(x, await this.#weights.finalNorm(), this.#weights.rows("head"), rows);
+    const [norm, head] = [await this.#weights.finalNorm(), this.#weights.rows("head")];
+    return await this.engine.head(x, { norm, head, rows });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

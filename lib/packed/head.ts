@@ -27,7 +27,7 @@ export class PackedHead implements AsyncDisposable {
     const step = q.format === "uniform" && !q.tensors.g_idx ? rowsPerSession : a.vocabSize;
     const sessions: Session[] = [];
     for (let from = 0; from < a.vocabSize; from += step) {
-      const rows = rowsOf(q, from, Math.min(from + step, a.vocabSize));
+      const rows = rowsOf(q, { from, to: Math.min(from + step, a.vocabSize) });
       const opener = openers[sessions.length % openers.length];
       const packed = packLinear(rows, options);
       const g = new Graph();

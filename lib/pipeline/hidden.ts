@@ -17,6 +17,8 @@ export interface HiddenStates {
   readonly parts: readonly Part[];
   /** Calibration windows, those held out not counted. */
   readonly windows: number;
+  /** The half blocks that they went through: an index into `halfBlocks`. */
+  readonly passed: number;
   get(part: number): Promise<Hidden>;
   /** Moves all parts on, one after another. `step` may write to `into`, when it is given one. */
   advance(step: (x: Hidden, into?: Float32Array) => Promise<Hidden>): Promise<void>;
@@ -57,11 +59,16 @@ export function slice({ windows, weights }: Calibration, { batch = 32, heldOut =
 export async function heldStates(model: Model, slices: Slices): Promise<HiddenStates> {
   const states: Hidden[] = [];
   for (const { tokens, count } of slices.parts) states.push(await model.embed(tokens, count));
+  let passed = 0;
   return {
     ...slices,
+    get passed() {
+      return passed;
+    },
     get: (part) => Promise.resolve(states[part]),
     async advance(step) {
       for (const [i, x] of states.entries()) states[i] = await step(x);
+      passed++;
     },
   };
 }

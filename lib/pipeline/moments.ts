@@ -1,6 +1,6 @@
 /** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per group of linears that share an input. */
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { linearShape, stages } from "../model/architecture.ts";
+import { inputWidth, type Stage } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
 import type { HiddenStates } from "./hidden.ts";
 
@@ -13,31 +13,29 @@ export interface Moment {
 }
 
 /**
- * The second moment of each group of a stage. `w` are the weights of the block as they are by now.
+ * The second moment of each group of a stage, the states being at the input of its half. `block` are the weights of the block as they are by now.
  *
  * An expert sees a share of the tokens only. Where that is fewer than a quarter of its inputs, its H would be mostly damping: such an expert is
  * calibrated on all tokens, and the report of its linears says so.
  */
 export async function secondMoments(
   engine: Engine,
-  stage: number,
   states: HiddenStates,
-  w: BlockTensors,
+  { stage: { name, half, groups }, block: w }: { readonly stage: Stage; readonly block: BlockTensors },
 ): Promise<Moment[]> {
   const a = engine.architecture;
-  const groups = stages(a)[stage];
-  const inputs = linearShape(a, groups[0][0])[1];
+  const inputs = inputWidth(a, name);
   const scale = 2 / states.windows;
   const blank = () => matrix(inputs, inputs);
   const heldOut = states.parts.some((part) => part.heldOut);
   const sums = groups.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined }));
   const add = async (group: number, part: number, X: Float32Array, weights?: Float32Array) => {
     const into = states.parts[part].heldOut ? sums[group].heldOut! : sums[group].H;
-    await engine.addSecondMoment(X, into, scale, weights);
+    await engine.addSecondMoment(X, into, { scale, weights });
   };
-  if (!a.experts || stage < 2) {
+  if (!a.experts || half === "attention") {
     for (const [i, { weights }] of states.parts.entries()) {
-      await add(0, i, await engine.stageInput(stage, await states.get(i), w, { lent: true }), weights);
+      await add(0, i, await engine.stageInput(await states.get(i), w, { stage: name, lent: true }), weights);
     }
     return sums.map((sum) => ({ ...sum, report: {} }));
   }
@@ -52,7 +50,7 @@ export async function secondMoments(
       await add(
         e,
         i,
-        stage === 2 ? seen : await engine.expertInput(seen, w, e),
+        name === "gateUp" ? seen : await engine.expertInput(seen, w, { expert: e }),
         rows && weights ? take(weights, rows, 1) : weights,
       );
     }
@@ -79,7 +77,7 @@ async function expertCounts(engine: Engine, states: HiddenStates, w: BlockTensor
 }
 
 async function routed(engine: Engine, x: Hidden, w: BlockTensors): Promise<{ X: Float32Array; R: Float32Array }> {
-  const X = await engine.stageInput(2, x, w);
+  const X = await engine.stageInput(x, w, { stage: "gateUp" });
   return { X, R: await engine.route(X, w) };
 }
 

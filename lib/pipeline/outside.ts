@@ -1,9 +1,10 @@
 /** The matrices outside the blocks, embedding and head: half of a 2-bit LLaDA, unless they are quantised too. */
-import type { Method, QuantizedLinear } from "../quant/method.ts";
-import { dequantize } from "../quant/forms/decode.ts";
+import type { Method } from "../quant/method.ts";
+import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import type { Model } from "../model/model.ts";
+import type { Finished } from "./store.ts";
 
 export const outsideParts = ["embed", "head"] as const;
 
@@ -13,12 +14,14 @@ export const outsideParts = ["embed", "head"] as const;
  */
 export async function quantizeOutside(
   model: Model,
-  part: typeof outsideParts[number],
   method: Method,
-  { kernels, signal }: { readonly kernels: Kernels; readonly signal?: AbortSignal },
-): Promise<{ readonly q: QuantizedLinear; readonly W: Matrix; readonly relativeError: number }> {
+  { part, kernels, signal }: {
+    readonly part: typeof outsideParts[number];
+    readonly kernels: Kernels;
+    readonly signal?: AbortSignal;
+  },
+): Promise<Finished & { readonly W: Matrix }> {
   const { family: { names }, architecture: { vocabSize, width, tiedHead }, weights } = model;
-  signal?.throwIfAborted();
   if (method.needsHessian) {
     throw new RangeError(`Cannot quantize the ${part} with ${method.name}: it needs data, wanted rtn`);
   }
@@ -38,5 +41,14 @@ export async function quantizeOutside(
     error += (W.data[i] - Q[i]) ** 2;
     power += W.data[i] ** 2;
   }
-  return { q, W, relativeError: error / power };
+  const report = {
+    name: q.name,
+    layer: -1,
+    linear: part,
+    method: method.name,
+    relativeError: error / power,
+    report: q.report,
+    bitsPerWeight: storedBits(q) / W.data.length,
+  };
+  return { q, report, W };
 }

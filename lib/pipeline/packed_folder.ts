@@ -3,9 +3,9 @@ import { modelCard } from "../report/model_card.ts";
 import { copyCompanions } from "../checkpoint/hub/companions.ts";
 import { type Checkpoint, tensorShapes } from "../checkpoint/open.ts";
 import { entriesOf, partName, type QuantizationConfig } from "../checkpoint/quantized_config.ts";
-import { planShards, type TensorHead, writeFile, writeShards } from "../checkpoint/files/shard_writer.ts";
+import { planShards, type TensorHead, writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { LinearReport } from "./walk.ts";
+import type { LinearReport } from "./store.ts";
 import type { WorkFolder } from "./work_folder.ts";
 
 export interface Summary {
@@ -24,9 +24,11 @@ export interface Summary {
 export async function writePacked(
   checkpoint: Checkpoint,
   folder: WorkFolder,
-  out: string,
-  provenance: Readonly<Record<string, string | number>>,
-  maxShardBytes?: number,
+  { out, provenance, maxShardBytes }: {
+    readonly out: string;
+    readonly provenance: Readonly<Record<string, string | number>>;
+    readonly maxShardBytes?: number;
+  },
 ): Promise<Summary> {
   const { source, config, family, architecture } = checkpoint;
   const shapes = tensorShapes(family, architecture);
@@ -60,7 +62,7 @@ export async function writePacked(
     return held.q.tensors[Object.keys(held.q.tensors).find((part) => partName(name, part) === tensor)!].bytes;
   };
   const bytes = planShards(tensors, maxShardBytes).totalBytes;
-  const text = (file: string, content: string) => writeFile(`${out}/${file}`, [new TextEncoder().encode(content)]);
+  const text = (file: string, content: string) => writeText(`${out}/${file}`, content);
   await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
   await copyCompanions(source.dir, out);
   const inside = reports.filter(({ layer }) => layer >= 0);
@@ -76,6 +78,6 @@ export async function writePacked(
   };
   await text("README.md", modelCard({ base: source.name, revision: source.revision, provenance, summary, reports }));
   const section: QuantizationConfig = { quant_method: "quant-dllm", provenance, linears: entriesOf(entries) };
-  await writeShards(out, tensors, read, { config: { ...config, quantization_config: section }, maxShardBytes });
+  await writeShards(out, tensors, { read, config: { ...config, quantization_config: section }, maxShardBytes });
   return summary;
 }

@@ -8,54 +8,41 @@ import type { HiddenStates, Slices } from "./hidden.ts";
 /** Bytes before the numbers of a part: batch, time, width and exponent as int32. */
 const HEADER = 16;
 
-export interface SpilledStates extends HiddenStates {
-  /** The half block at whose input the states stand. */
-  readonly half: number;
-}
-
-/**
- * Opens the states in the folder `dir`, `dir/HALF/PART`; embeds the windows when there are none yet. `check` is called between parts and may throw to
- * stop; what was written stays.
- */
+/** Opens the states in the folder `dir`, `dir/PASSED/PART`; embeds the windows when there are none yet. Stops between parts; what was written stays. */
 export async function spilledStates(
   model: Model,
   slices: Slices,
-  dir: string,
-  check: () => void = () => {},
-): Promise<SpilledStates> {
+  { dir, signal }: { readonly dir: string; readonly signal?: AbortSignal },
+): Promise<HiddenStates> {
   const { parts } = slices;
-  const file = (half: number, part: number) => `${dir}/${half}/${part}.states`;
-  const write = (half: number, part: number, x: Hidden) => writeFileAtomic(file(half, part), encodeStates(x));
-  let at = await lastComplete(dir, parts.length, file);
-  if (at === undefined) {
-    await Deno.mkdir(`${dir}/0`, { recursive: true });
-    for (const [i, { tokens, count }] of parts.entries()) {
-      if (await exists(file(0, i))) continue;
-      check();
-      await write(0, i, await model.embed(tokens, count));
-    }
-    at = 0;
+  const file = (passed: number, part: number) => `${dir}/${passed}/${part}.states`;
+  const write = (passed: number, part: number, x: Hidden) => writeFileAtomic(file(passed, part), encodeStates(x));
+  let passed = await lastComplete(dir, parts.length, file) ?? 0;
+  await Deno.mkdir(`${dir}/${passed}`, { recursive: true });
+  for (const [i, { tokens, count }] of passed === 0 ? parts.entries() : []) {
+    if (await exists(file(0, i))) continue;
+    signal?.throwIfAborted();
+    await write(0, i, await model.embed(tokens, count));
   }
-  let half = at;
-  const get = async (part: number) => decodeStates(await Deno.readFile(file(half, part)), file(half, part));
+  const get = async (part: number) => decodeStates(await Deno.readFile(file(passed, part)), file(passed, part));
   return {
     ...slices,
-    get half() {
-      return half;
+    get passed() {
+      return passed;
     },
     get,
     async advance(step) {
-      await Deno.mkdir(`${dir}/${half + 1}`, { recursive: true });
+      await Deno.mkdir(`${dir}/${passed + 1}`, { recursive: true });
       let lent = new Float32Array(0);
       for (const i of parts.keys()) {
-        if (await exists(file(half + 1, i))) continue;
-        check();
+        if (await exists(file(passed + 1, i))) continue;
+        signal?.throwIfAborted();
         const x = await get(i);
         if (lent.length !== x.data.length) lent = new Float32Array(x.data.length);
-        await write(half + 1, i, await step(x, lent));
+        await write(passed + 1, i, await step(x, lent));
       }
-      half++;
-      await Deno.remove(`${dir}/${half - 1}`, { recursive: true });
+      passed++;
+      await Deno.remove(`${dir}/${passed - 1}`, { recursive: true });
     },
   };
 }
@@ -92,24 +79,24 @@ export function decodeStates(bytes: Uint8Array<ArrayBuffer>, path: string): Hidd
   return { batch, time, data };
 }
 
-/** The furthest half that all parts have reached. */
+/** The furthest half block that all parts have passed. */
 async function lastComplete(
   dir: string,
   parts: number,
-  file: (half: number, part: number) => string,
+  file: (passed: number, part: number) => string,
 ): Promise<number | undefined> {
-  const halves: number[] = [];
+  const found: number[] = [];
   try {
-    for await (const { name } of Deno.readDir(dir)) if (/^\d+$/.test(name)) halves.push(Number(name));
+    for await (const { name } of Deno.readDir(dir)) if (/^\d+$/.test(name)) found.push(Number(name));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  for (const half of halves.sort((a, b) => b - a)) {
+  for (const passed of found.sort((a, b) => b - a)) {
     let complete = true;
-    for (let i = 0; complete && i < parts; i++) complete = await exists(file(half, i));
+    for (let i = 0; complete && i < parts; i++) complete = await exists(file(passed, i));
     if (!complete) continue;
-    for (const older of halves.filter((h) => h < half)) await Deno.remove(`${dir}/${older}`, { recursive: true });
-    return half;
+    for (const older of found.filter((p) => p < passed)) await Deno.remove(`${dir}/${older}`, { recursive: true });
+    return passed;
   }
   return undefined;
 }

@@ -1,174 +1,200 @@
-/** The walk through the blocks that every quantisation is: states in, quantised linears out. */
+/** The walk through the blocks that every quantisation is: states in, quantised linears out, kept in a store. */
 import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
+import { newFactors } from "../quant/factor.ts";
 import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { type Architecture, type Linear, linearShape, stages } from "../model/architecture.ts";
+import { type HalfBlock, halfBlocks, type Linear, linearShape, type Stage } from "../model/architecture.ts";
 import type { BlockTensors } from "../model/engine.ts";
-import type { Names } from "../model/families/family.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates } from "./hidden.ts";
 import { type Moment, secondMoments } from "./moments.ts";
+import { outsideParts, quantizeOutside } from "./outside.ts";
+import type { LinearReport, Scores, Store } from "./store.ts";
 
-/** What happened to one linear. */
-export interface LinearReport {
-  readonly name: string;
-  readonly layer: number;
-  readonly linear: Linear;
-  readonly method: string;
-  /** Counted from the stored bytes. */
-  readonly bitsPerWeight: number;
-  /** tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ) on the calibration inputs; absent when no second moment was taken. */
-  readonly relativeError?: number;
-  /** The same on the windows that were held out. */
-  readonly heldOutError?: number;
-  /** What the quantiser took, where a clock was given. */
-  readonly seconds?: number;
-  /** What the method says of itself: damping, retries, fallbacks. */
-  readonly report: QuantizedLinear["report"];
-}
-
-export interface WalkOptions {
-  /** Where the states stand: at the input of half `from`. Without, no second moments are taken. */
-  readonly states?: HiddenStates;
-  /** The half block to begin with (2 · layer, or 2 · layer + 1 behind its attention); 0 by default. */
-  readonly from?: number;
+export interface WalkOptions<Result> {
+  readonly store: Store<Result>;
   readonly kernels: Kernels;
+  /** Take second moments, and with them relative errors, also for a method that needs no data. */
+  readonly measure?: boolean;
   readonly signal?: AbortSignal;
   /** A clock in milliseconds, for the reports. */
   readonly now?: () => number;
-  /** A linear that is done already: it is taken as it is, and no moment is taken for a group that is done. */
-  readonly done?: (name: string, W: Matrix) => Promise<QuantizedLinear | undefined>;
-  readonly onLinear: (q: QuantizedLinear, report: LinearReport, W: Matrix) => Promise<void> | void;
+  /** After each linear of a block; `resumed` when the store had it. */
+  readonly onProgress?: (done: number, total: number, report: LinearReport, resumed: boolean) => void;
 }
 
-/** Attention, then feed-forward network: the stages of a block between which only the residual stream goes on. */
-const halves = [[0, 1], [2, 3]] as const;
-
-/** Quantises the linears of every block, one stage after another on what the quantised stages before it produce. */
-export async function walk(model: Model, method: Method, options: WalkOptions): Promise<void> {
-  await eachHalf(model, options, async (layer, half, block) => {
-    for (const stage of halves[half]) await quantizeStage(model, method, { layer, stage, block }, options);
+/** Quantises the linears of every block, one stage after another on what the quantised stages before it produce; then embedding and head. */
+export async function walk<Result>(model: Model, method: Method, options: WalkOptions<Result>): Promise<Result> {
+  const { store, kernels, measure = false, signal, onProgress } = options;
+  const { across } = method;
+  const bound = across
+    ? across.bind(await store.scores((states) => scoreAll(model, method, { states, kernels, signal })))
+    : method;
+  const states = method.needsHessian || measure ? await store.states() : undefined;
+  const total = model.linearNames().length;
+  let done = 0;
+  const told = (report: LinearReport, resumed: boolean) => {
+    onProgress?.(++done, total, report, resumed);
+    signal?.throwIfAborted();
+  };
+  for (const { layer, stages } of halfBlocks(model.architecture).slice(0, states?.passed ?? 0)) {
+    for (const linear of stages.flatMap(({ groups }) => groups.flat())) {
+      told((await store.finished(model.family.names.block(layer, linear)))!.report, true);
+    }
+  }
+  await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
+    for (const stage of stages) await quantizeStage(model, bound, { ...options, layer, stage, block, states, told });
   });
+  for (const part of outsideParts) {
+    const own = method.outside?.[part];
+    if (!own || await store.finished(model.family.names[part])) continue;
+    signal?.throwIfAborted();
+    const { W, ...finished } = await quantizeOutside(model, own, { part, kernels, signal: breaking(store, signal) });
+    await store.put(finished, W);
+  }
+  return await store.close();
 }
 
-/** Visits the halves of all blocks in order; the states then pass through the half with the weights as the visit left them. */
+/** The signal, where a stop need not wait for the linear at work. */
+const breaking = (store: Store<unknown>, signal?: AbortSignal) => store.lasting ? undefined : signal;
+
+/**
+ * Visits the halves of the blocks in order, from where the states stand; the states then pass through the half with the weights as the visit left
+ * them.
+ */
 async function eachHalf(
-  { engine, weights, architecture: { layers } }: Model,
-  { states, from = 0, signal }: Pick<WalkOptions, "states" | "from" | "signal">,
-  visit: (layer: number, half: 0 | 1, block: Record<string, Float32Array>) => Promise<void>,
+  { engine, weights, architecture }: Model,
+  { states, signal }: { readonly states?: HiddenStates; readonly signal?: AbortSignal },
+  visit: (half: HalfBlock, block: Record<string, Float32Array>) => Promise<void>,
 ): Promise<void> {
-  for (let layer = Math.floor(from / 2); layer < layers; layer++) {
+  const all = halfBlocks(architecture);
+  for (const [layer, halves] of Map.groupBy(all.slice(states?.passed ?? 0), ({ layer }) => layer)) {
     const block = { ...await weights.block(layer) };
-    for (const half of [0, 1] as const) {
-      if (2 * layer + half < from) continue;
+    for (const half of halves) {
       signal?.throwIfAborted();
-      await visit(layer, half, block);
-      const last = layer === layers - 1 && half === 1;
-      if (!last) {
-        await states?.advance((x, into) =>
-          half === 0 ? engine.attend(x, block, into) : engine.feedForward(x, block, into)
-        );
-      }
+      await visit(half, block);
+      if (half === all.at(-1)) return;
+      await states?.advance((x, into) =>
+        half.half === "attention" ? engine.attend(x, block, { into }) : engine.feedForward(x, block, { into })
+      );
     }
   }
 }
 
-interface Stage {
+interface StageOptions extends WalkOptions<unknown> {
   readonly layer: number;
-  readonly stage: number;
+  readonly stage: Stage;
   /** The weights of the block as they are by now: what is quantised takes its place here. */
   readonly block: Record<string, Float32Array>;
+  readonly states?: HiddenStates;
+  readonly told: (report: LinearReport, resumed: boolean) => void;
 }
 
-async function quantizeStage(
-  { engine, family, architecture }: Model,
-  method: Method,
-  { layer, stage, block }: Stage,
-  { states, kernels, signal, now, done, onLinear }: WalkOptions,
-): Promise<void> {
-  const groups = stages(architecture)[stage];
+async function quantizeStage(model: Model, method: Method, options: StageOptions): Promise<void> {
+  const { layer, stage, block, states, store, kernels, signal, now, told } = options;
+  const all = stage.groups.flat();
   const finished = new Map<Linear, QuantizedLinear>();
-  for (const linear of done ? groups.flat() : []) {
-    const { name, W } = place(architecture, family.names, layer, linear, block);
-    const q = await done!(name, W);
-    if (q) finished.set(linear, q);
+  for (const linear of all) {
+    signal?.throwIfAborted();
+    const { name, W } = place(model, block, { layer, linear });
+    const found = await store.finished(name, W);
+    if (!found) continue;
+    finished.set(linear, found.q);
+    told(found.report, true);
   }
-  const complete = finished.size === groups.flat().length;
-  const moments = states && !complete ? await secondMoments(engine, stage, states, block) : [];
-  for (const [g, group] of groups.entries()) {
+  // No moment is taken for a stage that is done.
+  const moments = states && finished.size < all.length
+    ? await secondMoments(model.engine, states, { stage, block })
+    : [];
+  for (const [g, group] of stage.groups.entries()) {
+    const moment = moments[g], factors = newFactors();
     for (const linear of group) {
-      let q = finished.get(linear);
-      if (!q) {
-        signal?.throwIfAborted();
-        const { name, W } = place(architecture, family.names, layer, linear, block);
-        const start = now?.();
-        const made = await method.quantize({ name, W, H: moments[g]?.H, kernels, signal });
-        q = { ...made, report: { ...made.report, ...moments[g]?.report } };
-        const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
-        const Q = dequantize(q);
-        const errors = await errorsOf(W, Q, moments[g], kernels);
-        const bitsPerWeight = storedBits(q) / W.data.length;
-        const report = {
-          name,
-          layer,
-          linear,
-          method: method.name,
-          bitsPerWeight,
-          ...errors,
-          ...time,
-          report: q.report,
-        };
-        await onLinear(q, report, W);
-        finished.set(linear, q);
-        block[linear] = Q.data;
-      } else {
-        block[linear] = dequantize(q).data;
+      const before = finished.get(linear);
+      if (before) {
+        block[linear] = dequantize(before).data;
+        continue;
       }
+      signal?.throwIfAborted();
+      const { name, W } = place(model, block, { layer, linear });
+      const start = now?.();
+      const made = await method.quantize({ name, W, H: moment?.H, factors, kernels, signal: breaking(store, signal) });
+      const q = { ...made, report: { ...made.report, ...moment?.report } };
+      const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
+      const Q = dequantize(q);
+      const report = {
+        name,
+        layer,
+        linear,
+        method: method.name,
+        bitsPerWeight: storedBits(q) / W.data.length,
+        ...await errorsOf(W, Q, { moment, kernels }),
+        ...time,
+        report: q.report,
+      };
+      await store.put({ q, report }, W);
+      block[linear] = Q.data;
+      told(report, false);
     }
     delete moments[g]; // A wide second moment takes as much as a block.
   }
 }
 
 /** A linear of a block as a method sees it. */
-function place(a: Architecture, names: Names, layer: number, linear: Linear, block: BlockTensors) {
-  const [rows, cols] = linearShape(a, linear);
+function place(
+  { architecture, family: { names } }: Model,
+  block: BlockTensors,
+  { layer, linear }: { readonly layer: number; readonly linear: Linear },
+): { readonly name: string; readonly W: Matrix } {
+  const [rows, cols] = linearShape(architecture, linear);
   return { name: names.block(layer, linear), W: matrix(rows, cols, block[linear]) };
 }
 
-async function errorsOf(W: Matrix, Q: Matrix, moment: Moment | undefined, kernels: Kernels) {
-  if (!moment) return {};
-  const relativeError = await relativeErrorOf(W, Q, moment.H, kernels);
-  return moment.heldOut
-    ? { relativeError, heldOutError: await relativeErrorOf(W, Q, moment.heldOut, kernels) }
-    : { relativeError };
-}
-
-/** Scores every linear on what the full-precision model produces, and binds the method's budget. */
-export async function shareBudget(
+/** Scores every linear on what the full-precision model produces; by name of the linear. The method's budget is bound to them. */
+export async function scoreAll(
   model: Model,
   method: Method,
-  states: HiddenStates,
-  { kernels, signal }: Pick<WalkOptions, "kernels" | "signal">,
-): Promise<Method> {
-  const { engine, architecture, family: { names } } = model;
+  { states, kernels, signal }: {
+    readonly states: HiddenStates;
+    readonly kernels: Kernels;
+    readonly signal?: AbortSignal;
+  },
+): Promise<Scores> {
   const scores: Record<string, LinearScore> = {};
-  await eachHalf(model, { states, signal }, async (layer, half, block) => {
-    for (const stage of halves[half]) {
-      const moments = await secondMoments(engine, stage, states, block);
-      for (const [g, group] of stages(architecture)[stage].entries()) {
+  await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
+    for (const stage of stages) {
+      const moments = await secondMoments(model.engine, states, { stage, block });
+      for (const [g, group] of stage.groups.entries()) {
+        const factors = newFactors();
         for (const linear of group) {
-          const { name, W } = place(architecture, names, layer, linear, block);
-          scores[name] = await method.across!.score({ name, W, H: moments[g].H, kernels, signal });
+          const { name, W } = place(model, block, { layer, linear });
+          scores[name] = await method.across!.score({ name, W, H: moments[g].H, factors, kernels, signal });
         }
       }
     }
   });
-  return method.across!.bind(scores);
+  return scores;
+}
+
+async function errorsOf(
+  W: Matrix,
+  Q: Matrix,
+  { moment, kernels }: { readonly moment?: Moment; readonly kernels: Kernels },
+): Promise<Pick<LinearReport, "relativeError" | "heldOutError">> {
+  if (!moment) return {};
+  const { H, heldOut } = moment;
+  const relativeError = await relativeErrorOf(W, Q, { H, kernels });
+  return heldOut ? { relativeError, heldOutError: await relativeErrorOf(W, Q, { H: heldOut, kernels }) } : {
+    relativeError,
+  };
 }
 
 /** tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ), W and Q `[out, in]`, H `[in, in]`. */
-export async function relativeErrorOf(W: Matrix, Q: Matrix, H: Matrix, kernels: Kernels): Promise<number> {
+export async function relativeErrorOf(
+  W: Matrix,
+  Q: Matrix,
+  { H, kernels }: { readonly H: Matrix; readonly kernels: Kernels },
+): Promise<number> {
   const E = matrix(W.rows, W.cols, W.data.map((w, i) => w - Q.data[i]));
   return await quadratic(E, H, kernels) / await quadratic(W, H, kernels);
 }

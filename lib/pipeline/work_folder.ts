@@ -1,19 +1,13 @@
 /** The work folder of a quantisation: one file per finished linear, with the fingerprint of all that went into it, and a lock. */
 import { createHash } from "node:crypto";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
-import type { QuantizedLinear, StoredTensor } from "../quant/method.ts";
+import type { StoredTensor } from "../quant/method.ts";
 import type { Matrix } from "../tensor/matrix.ts";
 import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
-import type { LinearReport } from "./walk.ts";
+import type { Finished } from "./store.ts";
 
 /** What a run is of: two runs may share a work folder only where all of this is equal. */
 export type RunIdentity = Readonly<Record<string, string | number | boolean>>;
-
-/** A finished linear as it stands in the work folder. */
-export interface Finished {
-  readonly q: QuantizedLinear;
-  readonly report: LinearReport;
-}
 
 export class WorkFolder implements AsyncDisposable {
   private constructor(readonly dir: string, readonly identity: RunIdentity, readonly lock: Deno.FsFile) {}

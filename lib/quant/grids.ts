@@ -34,14 +34,16 @@ export function codeOf(w: number, scale: number, zero: number, levels: number): 
   return code < 0 ? 0 : code > levels ? levels : code;
 }
 
-/** Fits a grid to the weights at [start, end) of `w`, a row of float32 or float64. */
-export function fitGrid(
-  w: Float32Array | Float64Array,
-  start: number,
-  end: number,
-  { bits, symmetric, clip }: GridOptions,
-  grid: Grid,
-): void {
+/** Which weights of a row share a grid, and how it is fitted. */
+export interface GridRange extends GridOptions {
+  /** Columns [start, end). */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Fits `grid` to the weights in `range` of `w`, a row of float32 or float64. */
+export function fitGrid(w: Float32Array | Float64Array, grid: Grid, range: GridRange): void {
+  const { start, end, symmetric } = range;
   let lo = 0, hi = 0;
   for (let j = start; j < end; j++) {
     if (w[j] < lo) lo = w[j];
@@ -55,31 +57,29 @@ export function fitGrid(
     lo = -1;
     hi = 1;
   }
-  setGrid(grid, lo, hi, bits, symmetric);
-  if (clip) clipGrid(w, start, end, lo, hi, bits, symmetric, grid);
+  setGrid(grid, range, { lo, hi });
+  if (range.clip) clipGrid(w, grid, { ...range, lo, hi });
 }
 
-function setGrid(grid: Grid, lo: number, hi: number, bits: number, symmetric: boolean): void {
+/** The ends that a grid spans. */
+interface Ends {
+  readonly lo: number;
+  readonly hi: number;
+}
+
+function setGrid(grid: Grid, { bits, symmetric }: GridOptions, { lo, hi }: Ends): void {
   const scale = Math.fround(Math.fround(hi - lo) / (2 ** bits - 1));
   grid.scale = scale;
   grid.zero = symmetric ? 2 ** (bits - 1) : roundHalfEven(Math.fround(-lo / scale));
 }
 
-function clipGrid(
-  w: Float32Array | Float64Array,
-  start: number,
-  end: number,
-  lo: number,
-  hi: number,
-  bits: number,
-  symmetric: boolean,
-  grid: Grid,
-): void {
-  const levels = 2 ** bits - 1;
+function clipGrid(w: Float32Array | Float64Array, grid: Grid, range: GridRange & Ends): void {
+  const { start, end, lo, hi } = range;
+  const levels = 2 ** range.bits - 1;
   let bestLoss = Infinity, bestScale = grid.scale, bestZero = grid.zero;
   for (let step = 0; step < CLIP_STEPS; step++) {
     const shrink = 1 - step * CLIP_STEP;
-    setGrid(grid, shrink * lo, shrink * hi, bits, symmetric);
+    setGrid(grid, range, { lo: shrink * lo, hi: shrink * hi });
     const { scale, zero } = grid;
     let loss = 0;
     for (let j = start; j < end && loss < bestLoss; j++) {
@@ -112,12 +112,14 @@ export const fitRows = defineRows({
   module: import.meta.url,
   writes: ["scales", "zeros"],
   run: (args: GridArgs & { readonly symmetric: boolean; readonly clip: boolean }, rowStart, rowEnd) => {
-    const { w, cols, group, scales, zeros } = args;
+    const { w, cols, group, bits, symmetric, clip, scales, zeros } = args;
     const groups = Math.ceil(cols / group);
-    const grid = { scale: 1, zero: 0 };
+    const grid = { scale: 1, zero: 0 }, range = { start: 0, end: 0, bits, symmetric, clip };
     for (let i = rowStart; i < rowEnd; i++) {
       for (let g = 0; g < groups; g++) {
-        fitGrid(w, i * cols + g * group, i * cols + Math.min((g + 1) * group, cols), args, grid);
+        range.start = i * cols + g * group;
+        range.end = i * cols + Math.min((g + 1) * group, cols);
+        fitGrid(w, grid, range);
         scales[i * groups + g] = grid.scale;
         zeros[i * groups + g] = grid.zero;
       }

@@ -4,6 +4,7 @@
  */
 import type { Matrix, MatrixLike } from "../tensor/matrix.ts";
 import type { Kernels } from "../tensor/kernels.ts";
+import type { Factors } from "./factor.ts";
 
 /** A stored tensor in safetensors terms: little-endian bytes of `dtype` and `shape`. */
 export interface StoredTensor {
@@ -21,7 +22,7 @@ export interface QuantizedLinear {
   readonly shape: readonly [number, number];
   /** Small scalars the decoder needs, as they stand in `quantization_config` (bits, group, symmetric, ...). */
   readonly config: Readonly<Record<string, number | string | boolean>>;
-  /** Everything that is stored per linear: packed codes, scales, zero points, block orders. */
+  /** Everything that is stored per linear: packed codes, scales, zero points, orders of the groups. */
   readonly tensors: Readonly<Record<string, StoredTensor>>;
   /** What happened on the way: damping retries, fallbacks, losses. Never silent, never needed to decode. */
   readonly report: Readonly<Record<string, number | string | boolean>>;
@@ -34,6 +35,8 @@ export interface LinearInput {
   readonly W: MatrixLike;
   /** Second moment 2 XᵀX (any positive multiple) `[in, in]`; methods that need no data ignore it. */
   readonly H?: MatrixLike;
+  /** Where the factor of H is kept for the linears that share it (`newFactors`); without, a method factors H for itself. */
+  readonly factors?: Factors;
   /** The arithmetic to use; plain loops by default. */
   readonly kernels?: Kernels;
   readonly signal?: AbortSignal;
@@ -57,11 +60,11 @@ export interface Method {
   readonly outside?: { readonly embed?: Method; readonly head?: Method };
 }
 
-/** How sensitive the column blocks of a linear are. */
+/** How sensitive the groups of columns of a linear are. */
 export interface LinearScore {
-  /** Score of each block. */
+  /** Score of each group. */
   readonly scores: ArrayLike<number>;
-  /** Weights in each block. */
+  /** Weights in each group. */
   readonly sizes: ArrayLike<number>;
 }
 

@@ -1,11 +1,11 @@
 /**
- * The one loop of optimal brain surgery (GPTQ, arXiv 2210.17323; OBC, arXiv 2208.11580). Columns are rounded from left to right in blocks, and the error
- * of a block is passed on to the columns after it, through the factor U with H⁻¹ = UᵀU:
+ * The one loop of optimal brain surgery (GPTQ, arXiv 2210.17323; OBC, arXiv 2208.11580). Columns are rounded from left to right in column blocks b, and
+ * the error of a block is passed on to the columns after it, through the factor U with H⁻¹ = UᵀU:
  *
  *   E_b = (W_b - Q_b) U_bb⁻¹,   W[:, later] -= E_b U[b, later],   so that at the end   W0 - Q = E U   and   tr((W0 - Q) H (W0 - Q)ᵀ) = ‖E‖².
  *
- * Two hooks. Block-wise: a `BlockQuantizer` sees the block and returns Q_b. Column-wise: it runs `compensateRow` on each row, which rounds one weight
- * after the other and hands E_b back. Later blocks are brought up to date when they are reached (one product with all of E so far) rather than after
+ * Two hooks. Block-wise: a `ColumnBlockQuantizer` sees the column block and returns Q_b. Column-wise: it runs `compensateRow` on each row, which rounds
+ * one weight after the other and hands E_b back. Later blocks are brought up to date when they are reached (one product with all of E so far) rather than after
  * each block, which writes every weight once.
  */
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
@@ -13,8 +13,8 @@ import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.t
 import { defineRows } from "../tensor/row_loop.ts";
 import { newScratch, type Scratch } from "../tensor/scratch.ts";
 
-/** What a block quantiser sees. */
-export interface ObsBlock {
+/** What a quantiser of column blocks sees. */
+export interface ColumnBlock {
   /** Columns [start, end). */
   readonly start: number;
   readonly end: number;
@@ -34,7 +34,7 @@ export interface ObsStep {
   readonly E?: Matrix;
 }
 
-export type BlockQuantizer = (block: ObsBlock) => Promise<ObsStep> | ObsStep;
+export type ColumnBlockQuantizer = (columnBlock: ColumnBlock) => Promise<ObsStep> | ObsStep;
 
 /** `exact`: (X - Q) U_bb⁻¹. `diagonal`: (X - Q) / diag(U_bb), the shortcut of the binarisation codes. `none`: nothing is passed on. */
 export type Compensation = "exact" | "diagonal" | "none";
@@ -42,6 +42,7 @@ export type Compensation = "exact" | "diagonal" | "none";
 export interface ObsOptions {
   /** Upper triangular `[columns, columns]` with H⁻¹ = UᵀU. */
   readonly U: Matrix64;
+  /** Columns of a column block. */
   readonly blockSize?: number;
   /** Columns that are brought up to date together, at least a block: for quantisers that look ahead of their block. */
   readonly panelSize?: number;
@@ -60,65 +61,71 @@ export interface ObsResult {
 }
 
 /**
- * Quantises `W` `[rows, columns]` block by block; `W` itself is not written.
+ * Quantises `W` `[rows, columns]` one column block after another; `W` itself is not written.
  *
  * @throws TypeError when U does not fit W; RangeError for sizes that are not positive integers or a panel smaller than a block.
  */
-export async function obs(W: Matrix, quantizer: BlockQuantizer, options: ObsOptions): Promise<ObsResult> {
+export async function obs(W: Matrix, quantizer: ColumnBlockQuantizer, options: ObsOptions): Promise<ObsResult> {
   const { U, blockSize = 128, panelSize = blockSize, compensation = "exact", kernels = referenceKernels, signal } =
     options;
   const { rows, cols } = W;
-  checkSizes(W, U, blockSize, panelSize);
+  checkSizes(W, U, { blockSize, panelSize });
   const running = matrix(rows, cols, W.data.slice());
   const Q = matrix(rows, cols);
   const errorsT = matrix(cols, rows);
   const passesOn = compensation !== "none", scratch = newScratch();
+  const passing = { errorsT, U, kernels, scratch };
   let loss = 0;
   for (let panelStart = 0; panelStart < cols; panelStart += panelSize) {
     const panelEnd = Math.min(panelStart + panelSize, cols);
-    if (passesOn) await compensate(running, errorsT, U, 0, panelStart, panelStart, panelEnd, kernels, scratch);
+    if (passesOn) await compensate(running, { ...passing, from: [0, panelStart], to: [panelStart, panelEnd] });
     for (let start = panelStart; start < panelEnd; start += blockSize) {
       signal?.throwIfAborted();
       const end = Math.min(start + blockSize, panelEnd);
-      const X = sliceColumns(running, start, end);
-      const Ubb = sliceSquare(U, start, end);
+      const X = sliceColumns(running, { start, end });
+      const Ubb = sliceSquare(U, { start, end });
       const step = await quantizer({ start, end, X, U: Ubb, W: running, kernels });
-      pasteColumns(step.Q, Q, start);
+      pasteColumns(step.Q, Q, { start });
       let E = step.E;
       if (!E) {
-        const again = sliceColumns(running, start, end, scratch.float32("block", rows, end - start));
-        const errors = errorArgs(again, step.Q, Ubb, compensation, scratch.float32("errors", rows, end - start));
-        E = errors.E;
+        const width = end - start, exact = compensation === "exact";
+        const again = sliceColumns(running, { start, end, out: scratch.float32("block", rows, width) });
+        E = scratch.float32("errors", rows, width);
+        const args = { width, exact, x: again.data, q: step.Q.data, u: Ubb.data, e: E.data };
         // The shortcut is a division per weight: handing the arrays to other threads would take longer.
-        const costPerRow = errors.args.exact ? (end - start) ** 2 : 0;
-        await kernels.rows(errorRows, rows, errors.args, { costPerRow });
+        await kernels.rows(errorRows, rows, args, { costPerRow: exact ? width ** 2 : 0 });
       }
-      loss += storeErrors(E, errorsT, start);
-      if (passesOn) await compensate(running, errorsT, U, start, end, end, panelEnd, kernels, scratch);
+      loss += storeErrors(E, errorsT.data.subarray(start * rows, end * rows));
+      if (passesOn) await compensate(running, { ...passing, from: [start, end], to: [end, panelEnd] });
     }
   }
   return { Q, errorsT, loss };
 }
 
+/** Where `compensateRow` stands. */
+export interface RowOfBlock {
+  /** U_bb, row-major `[width, width]` float64. */
+  readonly U: Float64Array;
+  readonly width: number;
+  /** Receives the values, at `offset` and on. */
+  readonly q: Float32Array;
+  /** Receives the errors, at `offset` and on. */
+  readonly e: Float32Array;
+  readonly offset: number;
+  /** `round` reads entries after w_j only at columns that are multiples of this, 1 by default; the larger, the fewer passes over the row. */
+  readonly ahead?: number;
+}
+
 /**
- * One row through its block, column by column: q_j = round(j, w_j), e_j = (w_j - q_j) / U_jj, w_p -= e_j U_jp for p > j.
+ * One row through its column block, column by column: q_j = round(j, w_j), e_j = (w_j - q_j) / U_jj, w_p -= e_j U_jp for p > j.
  *
- * @param w running weights of the row, `[width]` float64; on return each entry is what `round` saw
- * @param U U_bb, row-major `[width, width]` float64
+ * @param w running weights of the row, `[width]` float64; on return it holds the errors, which `e` has in float32
  * @param round the value that weight w of column j (within the block) becomes; it may read `w` from j on, to fit a grid at the start of a group
- * @param q receives the values, at `offset` and on
- * @param e receives the errors, at `offset` and on
- * @param ahead `round` reads entries after w_j only at columns that are multiples of this; the larger, the fewer passes over the row
  */
 export function compensateRow(
   w: Float64Array,
-  U: Float64Array,
-  width: number,
   round: (j: number, w: number) => number,
-  q: Float32Array,
-  e: Float32Array,
-  offset: number,
-  ahead = 1,
+  { U, width, q, e, offset, ahead = 1 }: RowOfBlock,
 ): void {
   // Four columns share one pass over the rest of the row: the same subtractions in the same order, with a quarter of the loads and stores.
   const run = ahead >= width || ahead % 4 === 0 ? 4 : 1;
@@ -130,40 +137,31 @@ export function compensateRow(
       for (let p = j + 1; p < end; p++) w[p] -= error * U[j * width + p];
       q[offset + j] = value;
       e[offset + j] = error;
-      errors[j - first] = error;
+      w[j] = error;
     }
-    const row0 = first * width, e0 = errors[0];
+    const row0 = first * width, e0 = w[first];
     if (run === 1) {
       for (let p = end; p < width; p++) w[p] -= e0 * U[row0 + p];
       continue;
     }
     const row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
-    const e1 = errors[1], e2 = errors[2], e3 = errors[3];
+    const e1 = w[first + 1], e2 = w[first + 2], e3 = w[first + 3];
     for (let p = end; p < width; p++) {
       w[p] = w[p] - e0 * U[row0 + p] - e1 * U[row1 + p] - e2 * U[row2 + p] - e3 * U[row3 + p];
     }
   }
 }
 
-/** The errors of the run of columns at hand: e itself is float32. */
-const errors = new Float64Array(4);
-
-/** The error that a block passes on when its columns were rounded all at once, `[rows, width]`. */
-export function blockError(X: Matrix, Q: Matrix, U: Matrix64, compensation: Compensation): Matrix {
-  const { args, E } = errorArgs(X, Q, U, compensation);
-  errorRows.run(args, 0, X.rows);
-  return E;
-}
-
-function errorArgs(
+/** The error that a column block passes on when its columns were rounded all at once, `[rows, width]`; U is U_bb. */
+export function blockError(
   X: Matrix,
   Q: Matrix,
-  U: Matrix64,
-  compensation: Compensation,
-  E = matrix(X.rows, X.cols),
-): { args: ErrorArgs; E: Matrix } {
-  const exact = compensation === "exact";
-  return { args: { width: X.cols, exact, x: X.data, q: Q.data, u: U.data, e: E.data }, E };
+  { U, compensation }: { readonly U: Matrix64; readonly compensation: Compensation },
+): Matrix {
+  const E = matrix(X.rows, X.cols);
+  const args = { width: X.cols, exact: compensation === "exact", x: X.data, q: Q.data, u: U.data, e: E.data };
+  errorRows.run(args, 0, X.rows);
+  return E;
 }
 
 type ErrorArgs = {
@@ -175,7 +173,7 @@ type ErrorArgs = {
   readonly e: Float32Array;
 };
 
-const errorRows = defineRows({
+export const errorRows = defineRows({
   name: "obs.errors",
   module: import.meta.url,
   writes: ["e"],
@@ -190,11 +188,11 @@ const errorRows = defineRows({
           const error = left[j] / u[j * width + j];
           if (exact) { for (let p = j + 1; p < end; p++) left[p] -= error * u[j * width + p]; }
           e[at + j] = error;
-          errors[j - first] = error;
+          left[j] = error;
         }
         if (!exact) continue;
         const row0 = first * width, row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
-        const e0 = errors[0], e1 = errors[1], e2 = errors[2], e3 = errors[3];
+        const e0 = left[first], e1 = left[first + 1], e2 = left[first + 2], e3 = left[first + 3];
         for (let p = end; p < width; p++) {
           left[p] = left[p] - e0 * u[row0 + p] - e1 * u[row1 + p] - e2 * u[row2 + p] - e3 * u[row3 + p];
         }
@@ -203,18 +201,19 @@ const errorRows = defineRows({
   },
 });
 
-/** W[:, to] -= E[:, from] U[from, to] for the columns [fromStart, fromEnd) and [toStart, toEnd). */
-async function compensate(
-  W: Matrix,
-  errorsT: Matrix,
-  U: Matrix64,
-  fromStart: number,
-  fromEnd: number,
-  toStart: number,
-  toEnd: number,
-  kernels: Kernels,
-  scratch: Scratch,
-): Promise<void> {
+interface Passing {
+  readonly errorsT: Matrix;
+  readonly U: Matrix64;
+  /** Columns [start, end) whose errors are passed on, and those that they are passed on to. */
+  readonly from: readonly [number, number];
+  readonly to: readonly [number, number];
+  readonly kernels: Kernels;
+  readonly scratch: Scratch;
+}
+
+/** W[:, to] -= E[:, from] U[from, to]. */
+async function compensate(W: Matrix, { errorsT, U, from, to, kernels, scratch }: Passing): Promise<void> {
+  const [fromStart, fromEnd] = from, [toStart, toEnd] = to;
   const inner = fromEnd - fromStart, width = toEnd - toStart, { rows, cols } = W;
   if (inner === 0 || width === 0) return;
   const factor = scratch.float32("factor", inner, width), out = scratch.float32("update", rows, width);
@@ -230,35 +229,43 @@ async function compensate(
   }
 }
 
-/** Writes E into its columns of Eᵀ and returns half its squared norm. */
-function storeErrors(E: Matrix, errorsT: Matrix, start: number): number {
-  const { rows, cols: width, data } = E;
+/** Writes E into its columns `out` of Eᵀ, `[width, rows]`, and returns half its squared norm. */
+function storeErrors({ rows, cols: width, data }: Matrix, out: Float32Array): number {
   let squares = 0;
   for (let j = 0; j < width; j++) {
-    const at = (start + j) * rows;
+    const at = j * rows;
     for (let i = 0; i < rows; i++) {
       const e = data[i * width + j];
-      errorsT.data[at + i] = e;
+      out[at + i] = e;
       squares += e * e;
     }
   }
   return squares / 2;
 }
 
-function sliceColumns(A: Matrix, start: number, end: number, out = matrix(A.rows, end - start)): Matrix {
+/** Columns [start, end). */
+interface Columns {
+  readonly start: number;
+  readonly end: number;
+}
+
+function sliceColumns(
+  A: Matrix,
+  { start, end, out = matrix(A.rows, end - start) }: Columns & { readonly out?: Matrix },
+): Matrix {
   for (let i = 0; i < A.rows; i++) {
     out.data.set(A.data.subarray(i * A.cols + start, i * A.cols + end), i * (end - start));
   }
   return out;
 }
 
-function pasteColumns(from: Matrix, to: Matrix, start: number): void {
+function pasteColumns(from: Matrix, to: Matrix, { start }: { readonly start: number }): void {
   for (let i = 0; i < from.rows; i++) {
     to.data.set(from.data.subarray(i * from.cols, (i + 1) * from.cols), i * to.cols + start);
   }
 }
 
-function sliceSquare(U: Matrix64, start: number, end: number): Matrix64 {
+function sliceSquare(U: Matrix64, { start, end }: Columns): Matrix64 {
   const out = matrix64(end - start, end - start);
   for (let j = start; j < end; j++) {
     out.data.set(U.data.subarray(j * U.cols + start, j * U.cols + end), (j - start) * (end - start));
@@ -266,7 +273,11 @@ function sliceSquare(U: Matrix64, start: number, end: number): Matrix64 {
   return out;
 }
 
-function checkSizes(W: Matrix, U: Matrix64, blockSize: number, panelSize: number): void {
+function checkSizes(
+  W: Matrix,
+  U: Matrix64,
+  { blockSize, panelSize }: { readonly blockSize: number; readonly panelSize: number },
+): void {
   if (U.rows !== W.cols || U.cols !== W.cols) {
     throw new TypeError(`Cannot quantise: U is ${U.rows} x ${U.cols} but W has ${W.cols} columns`);
   }

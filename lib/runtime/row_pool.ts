@@ -1,6 +1,6 @@
 /** Worker threads for row loops, over shared memory. Threads start with the first job, sleep between jobs and do not keep the process alive. */
 import { Worker } from "node:worker_threads";
-import { type RowArgs, type RowArray, type RowLoop, rowLoop } from "../tensor/row_loop.ts";
+import type { RowArgs, RowArray, RowLoop } from "../tensor/row_loop.ts";
 
 // Several chunks per thread even out threads of different speed; fewer, larger ones cost less to hand out.
 const CHUNKS_PER_THREAD = 8;
@@ -26,9 +26,8 @@ export interface RowAnswer {
   readonly error?: string;
 }
 
-/** Takes chunks of rows until none is left; the calling thread and the workers all run this. */
-export function takeChunks({ name, args, rowCount, chunk, progress }: RowJob): void {
-  const { run } = rowLoop(name);
+/** Takes chunks of rows until none is left; the calling thread and the workers all do this. */
+export function takeChunks(run: RowLoop["run"], { args, rowCount, chunk, progress }: RowJob): void {
   for (;;) {
     const start = Atomics.add(progress, NEXT, chunk);
     if (start >= rowCount) return;
@@ -74,7 +73,7 @@ export class RowPool implements AsyncDisposable {
     const posted = { ...job, args: flat(shared) };
     const answers = this.#workers().map((helper) => helper.ask(posted));
     try {
-      takeChunks(job);
+      takeChunks(loop.run as RowLoop["run"], job);
       await finished(job, answers);
     } catch (error) {
       // Nobody may still write to the buffers when the next job takes them over.

@@ -42,6 +42,14 @@ export function parametersOf(a: Architecture): Parameter[] {
   ];
 }
 
+/** What a graph of training is built for. */
+interface Sizes {
+  /** Sequences. */
+  readonly batch: number;
+  /** Tokens of each. */
+  readonly time: number;
+}
+
 export interface Optimiser {
   /** Adam, for embeddings, head and norms. */
   readonly beta1: number;
@@ -60,7 +68,10 @@ export interface Optimiser {
  * 1 / (1 - beta^step)), and the tensors of `stateOf`. Outputs: `loss` = Σ weight · cross entropy, `norm` (of the gradient before clipping), and the
  * new tensors, each with a prime.
  */
-export function trainingGraph(a: Architecture, batch: number, time: number, optimiser: Optimiser): Uint8Array {
+export function trainingGraph(
+  a: Architecture,
+  { batch, time, optimiser }: Sizes & { readonly optimiser: Optimiser },
+): Uint8Array {
   const g = new Graph();
   const parameters = parametersOf(a);
   const values = parameters.map((p) => g.input(p.name, "float32", p.shape));
@@ -123,7 +134,7 @@ function orthogonalise(g: Graph, M: Value): Value {
 }
 
 /** The graph of the gradients alone: outputs `loss` and `d.P` for each parameter. For tests. */
-export function gradientGraph(a: Architecture, batch: number, time: number): Uint8Array {
+export function gradientGraph(a: Architecture, { batch, time }: Sizes): Uint8Array {
   const g = new Graph();
   const values = parametersOf(a).map((p) => g.input(p.name, "float32", p.shape));
   const loss = lossOf(g, a, batch, time, new Map(values.map((v) => [v.name, v])));

@@ -69,7 +69,10 @@ export function modelFromTraining(engine: Engine, config: Config, { tensors }: T
 }
 
 /** Saves the state, atomically. */
-export async function writeTrainingState(path: string, plan: TrainingPlan, state: TrainingState): Promise<void> {
+export async function writeTrainingState(
+  path: string,
+  { plan, state }: { readonly plan: TrainingPlan; readonly state: TrainingState },
+): Promise<void> {
   const shapes = new Map(stateOf(plan.architecture).map((t) => [t.name, t.shape]));
   const entries = [...state.tensors].map(([name, data]): [string, TensorBytes] => [name, {
     dtype: "F32",

@@ -56,20 +56,22 @@ export function initialState(plan: TrainingPlan): TrainingState {
 export async function* train(
   runtime: Runtime,
   plan: TrainingPlan,
-  source: SequenceSource,
-  state: TrainingState,
-  signal?: AbortSignal,
+  { source, state, signal }: {
+    readonly source: SequenceSource;
+    readonly state: TrainingState;
+    readonly signal?: AbortSignal;
+  },
 ): AsyncGenerator<{ report: StepReport; state: TrainingState }> {
   const { batch, time, steps, optimiser } = plan;
   const count = batch * time;
-  await using session = await runtime.session(trainingGraph(plan.architecture, batch, time, optimiser));
+  await using session = await runtime.session(trainingGraph(plan.architecture, { batch, time, optimiser }));
   // The graph reads one set of tensors and writes the other; they change places after each step.
   let current = feedsOf(plan.architecture, (name) => state.tensors.get(name)!.slice());
   let next = feedsOf(plan.architecture, (name) => new Float32Array(state.tensors.get(name)!.length));
   const batchData = emptyBatch(batch, time);
   for (let step = state.step; step < steps && !signal?.aborted; step++) {
     const phase = step < plan.curriculum * steps ? "answers" : "llada";
-    fillBatch(batchData, plan, step, phase, source);
+    fillBatch(batchData, plan, { step, phase, source });
     const rate = learningRate(plan, step);
     const scalar = (x: number): Feed => ({ dims: [], data: Float32Array.of(x) });
     const feeds: Record<string, Feed> = {
@@ -119,7 +121,11 @@ function emptyBatch(batch: number, time: number): Batch {
   };
 }
 
-function fillBatch(b: Batch, plan: TrainingPlan, step: number, phase: string, source: SequenceSource): void {
+function fillBatch(
+  b: Batch,
+  plan: TrainingPlan,
+  { step, phase, source }: { readonly step: number; readonly phase: string; readonly source: SequenceSource },
+): void {
   const { batch, time, architecture: { maskId } } = plan;
   const masking = rng(plan.seed, "mask", step);
   const data = rng(plan.seed, "data", step);
@@ -129,8 +135,8 @@ function fillBatch(b: Batch, plan: TrainingPlan, step: number, phase: string, so
     source(data, b.sequence, b.answers, b.statement);
     const weights = b.weights.subarray(i * time, (i + 1) * time);
     // Timesteps stratified over the batch: uniform on (0, 1], one in each of `batch` equal parts.
-    if (phase === "llada") maskUniformly(masking, Math.max(1e-3, (i + offset) / batch), weights);
-    else maskAnswers(masking, b.answers, b.statement, weights);
+    if (phase === "llada") maskUniformly(weights, masking, { t: Math.max(1e-3, (i + offset) / batch) });
+    else maskAnswers(weights, masking, b);
     for (let p = 0; p < time; p++) {
       const token = BigInt(b.sequence[p]);
       b.targets[i * time + p] = token;
@@ -142,7 +148,7 @@ function fillBatch(b: Batch, plan: TrainingPlan, step: number, phase: string, so
 }
 
 /** The LLaDA objective: each token masked with probability t; its cross entropy weighs 1 / t, normalised by the number of all tokens. */
-export function maskUniformly(r: Rng, t: number, weights: Float32Array): void {
+export function maskUniformly(weights: Float32Array, r: Rng, { t }: { readonly t: number }): void {
   for (let p = 0; p < weights.length; p++) weights[p] = r.next() < t ? 1 / t : 0;
 }
 
@@ -150,7 +156,11 @@ export function maskUniformly(r: Rng, t: number, weights: Float32Array): void {
  * The objective of the first part: three of four statements have all of their answer tokens masked and no other, the tokens of the rest are masked at
  * a rate drawn from 0 to 1/2. Answers weigh 1, other masked tokens 0.1: what must be known is learned before what can be guessed.
  */
-export function maskAnswers(r: Rng, answers: Uint8Array, statement: Int32Array, weights: Float32Array): void {
+export function maskAnswers(
+  weights: Float32Array,
+  r: Rng,
+  { answers, statement }: { readonly answers: Uint8Array; readonly statement: Int32Array },
+): void {
   let current = -1;
   let whole = false;
   let rate = 0;

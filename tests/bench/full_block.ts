@@ -7,11 +7,9 @@
 import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
-import { openCheckpoint, streamedModel } from "../../lib/checkpoint/open.ts";
-import { Engine } from "../../lib/model/engine.ts";
+import { openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
-import { planQuantization } from "../../lib/pipeline/plan.ts";
+import { openQuantization } from "../../lib/pipeline/quantize.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
 import type { Method } from "../../lib/quant/method.ts";
@@ -41,8 +39,6 @@ try {
   const { architecture: a } = checkpoint;
   await using runtime = await openRuntime({ device: "cpu" });
   await using kernels = fastKernels(runtime);
-  await using engine = new Engine(runtime, a);
-  const model = streamedModel(checkpoint, engine);
   const r = rng(1, "tokens");
   const corpus = { windows: Array.from({ length: windows }, () => Int32Array.from({ length }, () => r.int(a.maskId))) };
   const calibration = simulateMasks(corpus, { maskId: a.maskId, seed: 1 });
@@ -58,45 +54,7 @@ try {
   await rate();
   const before = Math.max(await rate(), await rate());
 
-  // What is counted: products that a block cannot do without. Second moments by their triangle where only that is computed.
-  const all = windows * length;
-  const linear = 4096 * 4096 * 4 + 3 * 4096 * 12288;
-  const meters = { milliseconds: 0, operations: 0 };
-  const parts = new Map<string, { milliseconds: number; operations: number }>();
-  const counted = <A extends unknown[], R>(run: (...args: A) => Promise<R>, operations: (...args: A) => number) => {
-    return async (...args: A): Promise<R> => {
-      const start = performance.now();
-      const result = await run.apply(engine, args);
-      const name = run.name === "stageInput" ? `stageInput ${args[0]}` : run.name;
-      const part = parts.get(name) ?? { milliseconds: 0, operations: 0 };
-      parts.set(name, part);
-      for (const m of [meters, part]) {
-        m.milliseconds += performance.now() - start;
-        m.operations += operations(...args);
-      }
-      return result;
-    };
-  };
-  const attentionOperations = 4 * length * 4096;
-  const stageOperations = [0, 3 * 2 * 4096 ** 2 + attentionOperations, 0, 2 * 2 * 4096 * 12288];
-  engine.stageInput = counted(engine.stageInput, (stage, x) => x.batch * x.time * stageOperations[stage]);
-  engine.attend = counted(engine.attend, (x) => x.batch * x.time * (4 * 2 * 4096 ** 2 + attentionOperations));
-  engine.feedForward = counted(engine.feedForward, (x) => x.batch * x.time * 3 * 2 * 4096 * 12288);
-  engine.addSecondMoment = counted(engine.addSecondMoment, (X, H) => {
-    const panels = Math.ceil(H.cols / 2048);
-    return X.length * H.cols * (panels + 1) / panels;
-  });
-
   const method = methods[profile];
-  const plan = await planQuantization(checkpoint, engine, method, {
-    windows,
-    length,
-    batch,
-    kernels,
-    now: () => performance.now(),
-  });
-  Object.assign(meters, { milliseconds: 0, operations: 0 });
-  parts.clear();
   let solver = 0;
   const timed: Method = {
     ...method,
@@ -111,13 +69,51 @@ try {
       return q;
     },
   };
-  const start = performance.now();
-  const summary = await quantizeCheckpoint(checkpoint, model, timed, `${folder}/packed`, {
-    calibration,
-    seed: 1,
-    kernels,
-    batch,
+  const options = { out: `${folder}/packed`, calibration, seed: 1, kernels, batch, device: "cpu" } as const;
+  const plan = await (async () => {
+    await using planned = await openQuantization(checkpoint, method, options);
+    return await planned.plan();
+  })();
+  await using quantization = await openQuantization(checkpoint, timed, options);
+  const { model, model: { engine } } = quantization;
+
+  // What is counted: products that a block cannot do without. Second moments by their triangle where only that is computed.
+  const all = windows * length;
+  const linear = 4096 * 4096 * 4 + 3 * 4096 * 12288;
+  const meters = { milliseconds: 0, operations: 0 };
+  const parts = new Map<string, { milliseconds: number; operations: number }>();
+  const counted = <A extends unknown[], R>(run: (...args: A) => Promise<R>, operations: (...args: A) => number) => {
+    return async (...args: A): Promise<R> => {
+      const start = performance.now();
+      const result = await run.apply(engine, args);
+      const last = args.at(-1) as { stage?: string };
+      const name = run.name === "stageInput" ? `stageInput ${last.stage}` : run.name;
+      const part = parts.get(name) ?? { milliseconds: 0, operations: 0 };
+      parts.set(name, part);
+      for (const m of [meters, part]) {
+        m.milliseconds += performance.now() - start;
+        m.operations += operations(...args);
+      }
+      return result;
+    };
+  };
+  const attentionOperations = 4 * length * 4096;
+  const stageOperations = {
+    qkv: 0,
+    out: 3 * 2 * 4096 ** 2 + attentionOperations,
+    gateUp: 0,
+    down: 2 * 2 * 4096 * 12288,
+  };
+  engine.stageInput = counted(engine.stageInput, (x, _w, { stage }) => x.batch * x.time * stageOperations[stage]);
+  engine.attend = counted(engine.attend, (x) => x.batch * x.time * (4 * 2 * 4096 ** 2 + attentionOperations));
+  engine.feedForward = counted(engine.feedForward, (x) => x.batch * x.time * 3 * 2 * 4096 * 12288);
+  engine.addSecondMoment = counted(engine.addSecondMoment, (X, H) => {
+    const panels = Math.ceil(H.cols / 2048);
+    return X.length * H.cols * (panels + 1) / panels;
   });
+
+  const start = performance.now();
+  const summary = await quantization.run();
   // Behind its last block a model's states do not go on; behind any other they do.
   const block = await model.weights.block(0);
   for (let from = 0; from < windows; from += batch) {

@@ -7,6 +7,7 @@ import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
+import { type Factors, newFactors } from "../../lib/quant/factor.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import type { Kernels } from "../../lib/tensor/kernels.ts";
 import { type Matrix, matrix } from "../../lib/tensor/matrix.ts";
@@ -63,9 +64,9 @@ for (const [label, { method, atMost }] of Object.entries(methods)) {
   for (const linears of stages) {
     const members = linears.filter(([name]) => !only || only.includes(name));
     if (members.length === 0) continue;
-    const H = await secondMoment(members[0][2]);
+    const H = await secondMoment(members[0][2]), factors = newFactors();
     for (const [name] of members) {
-      const { seconds, cpuSeconds, loss, parts } = await once(method, name, H);
+      const { seconds, cpuSeconds, loss, parts } = await once(method, name, { H, factors });
       total.seconds += seconds;
       total.cpuSeconds += cpuSeconds;
       const times = `${seconds.toFixed(2).padStart(7)} s ${cpuSeconds.toFixed(2).padStart(7)} cpu s`;
@@ -80,10 +81,14 @@ console.error(
   `Peak memory ${peakBytes()} (at most 12 GB: ${process.resourceUsage().maxRSS * 1024 <= 12e9 ? "met" : "MISSED"})`,
 );
 
-async function once(method: Method, name: string, H: Matrix): Promise<Time & { loss: string; parts: string }> {
+async function once(
+  method: Method,
+  name: string,
+  moment: { readonly H: Matrix; readonly factors: Factors },
+): Promise<Time & { loss: string; parts: string }> {
   for (const part of Object.keys(spent)) delete spent[part];
   const cpu = process.cpuUsage(), start = performance.now();
-  const q = await method.quantize({ name, W: held.get(name)!, H, kernels: measured });
+  const q = await method.quantize({ name, W: held.get(name)!, ...moment, kernels: measured });
   const seconds = (performance.now() - start) / 1000, { user, system } = process.cpuUsage(cpu);
   const rest = Object.values(spent).reduce((left, part) => left - part, seconds);
   const parts = Object.entries({ ...spent, rest }).map(([part, s]) => `${part} ${s.toFixed(1)}`).join(", ");

@@ -32,13 +32,13 @@ for (const [name, method] of Object.entries(methods)) {
         const q = await checkpoint.stored.read(tensor);
         const wanted = q ? dequantize(q).data : await checkpoint.source.tensors.readFloat(tensor);
         for (const piece of [1, 50, 2 ** 24]) {
-          const pieces = await Array.fromAsync(tensorBytes(checkpoint, tensor, shape, "F32", piece));
+          const pieces = await Array.fromAsync(tensorBytes(checkpoint, tensor, { shape, dtype: "F32", piece }));
           assertEquals(decodeFloats("F32", joinChunks(pieces)), wanted, tensor);
           if (!q && shape.length === 2 && piece === 1) assertEquals(pieces.length, shape[0]);
         }
         const narrow = decodeFloats(
           "BF16",
-          joinChunks(await Array.fromAsync(tensorBytes(checkpoint, tensor, shape, "BF16"))),
+          joinChunks(await Array.fromAsync(tensorBytes(checkpoint, tensor, { shape, dtype: "BF16" }))),
         );
         assert(narrow.every((w, i) => Math.abs(w - wanted[i]) <= Math.abs(wanted[i]) / 256));
       }

@@ -87,7 +87,7 @@ Deno.test("across linears: one ranking per block size, mean exact over all weigh
 Deno.test("scores are W² / U_jj² summed over a block, the short last one included", () => {
   const W = matrix(2, 3, Float32Array.of(1, 2, 3, 4, 5, 6));
   const U = matrix64(3, 3, Float64Array.of(1, 9, 9, 0, 2, 9, 0, 0, 4));
-  assertEquals([...blockScores(W, U, 2)], [17 + 29 / 4, 45 / 16]);
+  assertEquals([...blockScores(W, U, { group: 2 })], [17 + 29 / 4, 45 / 16]);
 });
 
 Deno.test("names are canonical and wrong options are refused", () => {

@@ -52,7 +52,7 @@ export function packedSource(config: Config): { source: QuantizedSource; names: 
 
 /** The model dense: what the stored forms decode to. */
 export function denseForward(engine: Engine, { source, names }: { source: QuantizedSource; names: Names }): Forward {
-  return new DenseForward(engine, new StreamedWeights(source, names, engine.architecture));
+  return new DenseForward(engine, new StreamedWeights(source, { names, architecture: engine.architecture }));
 }
 
 /** Logits of all positions, or of `rows`. */

@@ -1,10 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
-import { Engine } from "../../lib/model/engine.ts";
-import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { streamedModel } from "../../lib/checkpoint/open.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
+import { openQuantization } from "../../lib/pipeline/quantize.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { checkpointTensors, inFolder, tinyConfig, tinyWeights, writeCheckpoint } from "../model/tiny.ts";
@@ -70,13 +67,14 @@ Deno.test("kill -9 at twenty random moments: nothing looks whole before it is, a
 /** A run of rtn in this process. */
 async function run(from: string, out: string): Promise<void> {
   const checkpoint = await openCheckpoint(from);
-  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
-  await using engine = new Engine(runtime, checkpoint.architecture);
-  const method = rtn({ bits: 2, group: 4 });
-  await quantizeCheckpoint(checkpoint, streamedModel(checkpoint, engine), method, out, {
+  await using quantization = await openQuantization(checkpoint, rtn({ bits: 2, group: 4 }), {
+    out,
     seed: 1,
     kernels: referenceKernels,
+    device: "cpu",
+    threads: 1,
   });
+  await quantization.run();
 }
 
 Deno.test("a disk that fills up at any write: a clear error, no partial file, and the next run ends with the same bytes", async () => {

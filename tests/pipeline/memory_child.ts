@@ -1,10 +1,7 @@
 /** Quantises a made-up checkpoint of so many blocks of width 1024 and prints the peak of its resident memory in bytes. */
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
-import { openCheckpoint, streamedModel } from "../../lib/checkpoint/open.ts";
-import { Engine } from "../../lib/model/engine.ts";
-import { fastKernels } from "../../lib/runtime/kernels.ts";
-import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { quantizeCheckpoint } from "../../lib/pipeline/quantize_checkpoint.ts";
+import { openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { openQuantization } from "../../lib/pipeline/quantize.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { llada8b, residentMemory, writeSynthetic } from "../bench/synthetic.ts";
 import { randomTokens } from "../model/tiny.ts";
@@ -14,14 +11,11 @@ const config = { ...llada8b(Number(layers)), d_model: 1024, n_heads: 8, n_kv_hea
 await writeSynthetic(`${folder}/full`, config);
 const corpus = { windows: Array.from({ length: 8 }, (_, i) => randomTokens(64, i)) };
 const checkpoint = await openCheckpoint(`${folder}/full`);
-await using runtime = await openRuntime({ device: "cpu" });
-await using engine = new Engine(runtime, checkpoint.architecture);
-await using kernels = fastKernels(runtime);
-await quantizeCheckpoint(
-  checkpoint,
-  streamedModel(checkpoint, engine),
-  gptq({ bits: 2, group: 128 }),
-  `${folder}/packed`,
-  { calibration: simulateMasks(corpus, { maskId: 1023, seed: 1 }), seed: 1, kernels },
-);
+await using quantization = await openQuantization(checkpoint, gptq({ bits: 2, group: 128 }), {
+  out: `${folder}/packed`,
+  calibration: simulateMasks(corpus, { maskId: 1023, seed: 1 }),
+  seed: 1,
+  device: "cpu",
+});
+await quantization.run();
 console.log(JSON.stringify(residentMemory().peak));

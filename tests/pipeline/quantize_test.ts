@@ -6,7 +6,8 @@ import { stages } from "../../lib/model/architecture.ts";
 import { loadModel } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { sizeOf } from "../../lib/evaluate/evaluate.ts";
-import { type LinearReport, quantize, relativeErrorOf } from "../../lib/pipeline/quantize.ts";
+import { type LinearReport, quantize } from "../../lib/pipeline/quantize.ts";
+import { relativeErrorOf } from "../../lib/pipeline/walk.ts";
 import { abmp } from "../../lib/methods/abmp.ts";
 import { blockOrders } from "../../lib/quant/forms/binary.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
@@ -86,7 +87,7 @@ Deno.test("each stage sees (2 / N) Σ x xᵀ of what the quantised part before i
       const running = { ...arraysOf(model), blocks } as ReferenceWeights & { blocks: typeof blocks };
       let at = 0;
       for (let layer = 0; layer < blocks.length; layer++) {
-        for (const [stage, groups] of stages(model.architecture).entries()) {
+        for (const [stage, { groups }] of stages(model.architecture).entries()) {
           const members = groups.flat();
           const rows = calibration.windows.flatMap((w) =>
             referencePass(model.architecture, running, w).inputs[layer][stage]
@@ -176,9 +177,9 @@ Deno.test("relativeErrorOf is the ratio of the quadratic forms", async () => {
   const Q = dequantize(await rtn({ bits: 2, group: 8 }).quantize({ name: "", W }));
   const H32 = matrix(24, 24, Float32Array.from(H.data));
   const wanted = objective(W, Q, H) / objective(W, matrix(7, 24), H);
-  const got = await relativeErrorOf(W, Q, H32, referenceKernels);
+  const got = await relativeErrorOf(W, Q, { H: H32, kernels: referenceKernels });
   assert(Math.abs(got - wanted) <= 1e-5 * wanted, `${got} for ${wanted}`);
-  assertEquals(await relativeErrorOf(W, W, H32, referenceKernels), 0);
+  assertEquals(await relativeErrorOf(W, W, { H: H32, kernels: referenceKernels }), 0);
 });
 
 Deno.test("an abort stops between linears, with its reason", async () => {

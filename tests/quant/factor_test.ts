@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { abmp } from "../../lib/methods/abmp.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
-import { dampened, sharedFactor } from "../../lib/quant/factor.ts";
+import { dampened, newFactors } from "../../lib/quant/factor.ts";
 import { aliveInputs } from "../../lib/quant/linear.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";
 import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
-import { upperFactor } from "../../lib/tensor/linalg.ts";
-import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
+import { type UpperFactor, upperFactor } from "../../lib/tensor/linalg.ts";
+import { type Matrix, matrix, type Matrix64, matrix64 } from "../../lib/tensor/matrix.ts";
 import { layer } from "../layers.ts";
 
 const N = 24;
@@ -15,29 +16,33 @@ const fresh = () => {
   return { name, W, H: matrix(N, N, Float32Array.from(H.data)) };
 };
 
-Deno.test("shared factor: linears with the same second moment get the same factor, others their own", async () => {
-  const first = fresh(), other = fresh();
-  const factorOf = (linear: typeof first, damping = 0.01) => sharedFactor(linear, linear.H, { damping, kernels });
-  const factor = await factorOf(first);
-  assertEquals(factor, await upperFactor(first.H));
-  assertStrictEquals(await factorOf({ ...first, name: "second", W: fresh().W }), factor);
-  assertNotStrictEquals(await factorOf(first, 0.1), factor);
-  // One is kept: with another H the first one went.
-  const again = await factorOf(first);
-  assertNotStrictEquals(await factorOf(other), again);
-  assertNotStrictEquals(await factorOf(first), again);
+Deno.test("factors: linears with the same second moment get the same factor, others their own", async () => {
+  const { H } = fresh(), other = fresh().H, factors = newFactors();
+  other.data[3 * N + 3] *= 2;
+  const factor = await factors.of(H, { damping: 0.01, kernels });
+  assertEquals(factor, await upperFactor(H));
+  // A copy without dead inputs is made for each linear: what counts is what stands in it.
+  assertStrictEquals(await factors.of(matrix(N, N, H.data.slice()), { damping: 0.01, kernels }), factor);
+  assertNotStrictEquals(await factors.of(H, { damping: 0.1, kernels }), factor);
+  const reorder = { name: "as it is", apply: (H: Matrix | Matrix64) => H };
+  assertNotStrictEquals(await factors.of(H, { damping: 0.1, reorder, kernels }), factor);
+  // One is held: with another H the first one went.
+  const again = await factors.of(H, { damping: 0.01, kernels });
+  assertEquals(await factors.of(other, { damping: 0.01, kernels }), await upperFactor(other));
+  assertNotStrictEquals(await factors.of(H, { damping: 0.01, kernels }), again);
+  assertNotStrictEquals(await newFactors().of(H, { damping: 0.01, kernels }), factor);
 });
 
-Deno.test("shared factor: a second moment written over the last one is another", async () => {
-  const linear = fresh();
-  const before = await sharedFactor(linear, linear.H, { damping: 0.01, kernels });
-  for (let k = 0; k < N * N; k++) linear.H.data[k] *= 4;
-  const after = await sharedFactor(linear, linear.H, { damping: 0.01, kernels });
+Deno.test("factors: a second moment written over the last one is another", async () => {
+  const { H } = fresh(), factors = newFactors();
+  const before = await factors.of(H, { damping: 0.01, kernels });
+  for (let k = 0; k < N * N; k++) H.data[k] *= 4;
+  const after = await factors.of(H, { damping: 0.01, kernels });
   assertNotStrictEquals(after, before);
-  assertEquals(after, await upperFactor(linear.H));
+  assertEquals(after, await upperFactor(H));
 });
 
-Deno.test("shared factor: methods give the same bytes with it as without, whatever ran before", async () => {
+Deno.test("factors: methods give the same bytes with them as without, whatever ran before, and factor once", async () => {
   const linear = fresh();
   const methods = [
     gptq({ bits: 2, group: 8 }),
@@ -48,20 +53,31 @@ Deno.test("shared factor: methods give the same bytes with it as without, whatev
   ];
   for (const before of methods) {
     for (const method of methods) {
-      await before.quantize(linear);
-      const { tensors, report } = await method.quantize(linear);
+      const factors = newFactors();
+      await before.quantize({ ...linear, factors });
+      const { tensors, report } = await method.quantize({ ...linear, factors });
       const alone = await method.quantize(fresh());
       assertEquals([tensors, report], [alone.tensors, alone.report], `${method.name} after ${before.name}`);
     }
   }
+  const asked: UpperFactor[] = [], factors = newFactors();
+  const heard = {
+    of: async (...args: Parameters<typeof factors.of>) => asked[asked.length] = await factors.of(...args),
+  };
+  const rule = daq({ bits: abmp({ scope: "model" }), group: 8 });
+  await rule.across!.score({ ...linear, factors: heard });
+  for (const method of [gptq({ bits: 2, group: 8 }), daq({ bits: 2, group: 8 })]) {
+    await method.quantize({ ...linear, factors: heard });
+  }
+  assertEquals(asked.length, 3);
+  for (const factor of asked) assertStrictEquals(factor, asked[0]);
 });
 
-Deno.test("shared factor: one that failed is not kept", async () => {
-  const H = matrix64(2, 2, Float64Array.of(1, -1e9, -1e9, 1));
-  const linear = { name: "a", W: matrix(1, 2), H };
-  await assertRejects(() => sharedFactor(linear, H, { damping: 0.01, kernels }), NumericalError);
+Deno.test("factors: one that failed is not held", async () => {
+  const H = matrix64(2, 2, Float64Array.of(1, -1e9, -1e9, 1)), factors = newFactors();
+  await assertRejects(() => factors.of(H, { damping: 0.01, kernels }), NumericalError);
   H.data.set([1, 0, 0, 1]);
-  assertEquals((await sharedFactor(linear, H, { damping: 0, kernels })).U.data, Float64Array.of(1, 0, 0, 1));
+  assertEquals((await factors.of(H, { damping: 0, kernels })).U.data, Float64Array.of(1, 0, 0, 1));
 });
 
 Deno.test("alive inputs: nothing is copied where none is dead; else what was given is left alone", () => {

@@ -8,7 +8,7 @@ const shapes = fc.record({ bits: fc.integer({ min: 1, max: 8 }), symmetric: fc.b
 
 function fitted(w: Float32Array, options: { bits: number; symmetric: boolean; clip: boolean }) {
   const grid = { scale: 0, zero: 0 };
-  fitGrid(w, 0, w.length, options, grid);
+  fitGrid(w, grid, { start: 0, end: w.length, ...options });
   return grid;
 }
 

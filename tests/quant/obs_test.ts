@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type BlockQuantizer, compensateRow, obs } from "../../lib/quant/obs.ts";
+import { type ColumnBlockQuantizer, compensateRow, obs } from "../../lib/quant/obs.ts";
 import { upperFactor } from "../../lib/tensor/linalg.ts";
 import { type Matrix, matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { damped, distance, layer, objective, product } from "../layers.ts";
@@ -10,17 +10,23 @@ const { U } = await upperFactor(H);
 const toGrid = (x: number) => Math.floor(x * 2 + 0.5) / 2;
 
 /** Rounds to halves, one column after the other. */
-const columnwise: BlockQuantizer = ({ X, U }) => {
+const columnwise: ColumnBlockQuantizer = ({ X, U }) => {
   const Q = matrix(X.rows, X.cols), E = matrix(X.rows, X.cols);
   for (let i = 0; i < X.rows; i++) {
     const row = Float64Array.from(X.data.subarray(i * X.cols, (i + 1) * X.cols));
-    compensateRow(row, U.data, X.cols, (_, w) => toGrid(w), Q.data, E.data, i * X.cols);
+    compensateRow(row, (_, w) => toGrid(w), {
+      U: U.data,
+      width: X.cols,
+      q: Q.data,
+      e: E.data,
+      offset: i * X.cols,
+    });
   }
   return { Q, E };
 };
 
 /** Rounds to halves, a block at once. */
-const blockwise: BlockQuantizer = ({ X }) => ({ Q: matrix(X.rows, X.cols, X.data.map(toGrid)) });
+const blockwise: ColumnBlockQuantizer = ({ X }) => ({ Q: matrix(X.rows, X.cols, X.data.map(toGrid)) });
 
 function transposed(A: Matrix): Matrix {
   const out = matrix(A.cols, A.rows);

@@ -1,12 +1,14 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { fastKernels } from "../../lib/runtime/kernels.ts";
 import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { RowPool } from "../../lib/runtime/row_pool.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
-import { defineRows } from "../../lib/tensor/row_loop.ts";
-import { failing, normalise } from "./row_loops.ts";
+import { exportedLoop } from "../../lib/tensor/row_loop.ts";
+import * as loops from "./row_loops.ts";
+
+const { failing, normalise } = loops;
 
 const ROWS = 203, COLUMNS = 37;
 
@@ -49,10 +51,40 @@ Deno.test("row pool: an error on any thread reaches the caller, and the pool goe
 
 Deno.test("row pool: refuses senseless sizes and work after its end", async () => {
   assertThrows(() => new RowPool(0), RangeError);
-  assertThrows(() => defineRows({ ...failing, module: "elsewhere" }), TypeError, "test.failing");
   const pool = new RowPool(2);
   await pool[Symbol.asyncDispose]();
   assertThrows(() => pool.run(failing, 1, { at: 2 }), TypeError, "disposed");
+});
+
+Deno.test("row loops are found among what their modules export, and nowhere else", () => {
+  assertStrictEquals(exportedLoop(loops, failing), failing);
+  assertThrows(
+    () => exportedLoop(loops, { ...failing, module: "elsewhere" }),
+    TypeError,
+    "elsewhere does not export it",
+  );
+  assertThrows(() => exportedLoop(loops, { ...failing, name: "test.other" }), TypeError, "test.other");
+  assertThrows(() => exportedLoop({ nothing: null, none: undefined, failing: "" }, failing), TypeError, "test.failing");
+});
+
+Deno.test("every module of the library exports the row loops that it defines: else only the calling thread would run them", async () => {
+  let found = 0;
+  const visit = async (folder: URL) => {
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      if (isDirectory) await visit(new URL(`${name}/`, folder));
+      else if (name.endsWith(".ts")) {
+        const url = new URL(name, folder), text = await Deno.readTextFile(url);
+        const defined = [...text.matchAll(/= defineRows\(\{\s*name: "([^"]*)"/g)].map(([, name]) => name);
+        assertEquals(defined.length, text.split("= defineRows(").length - 1, url.href);
+        assertEquals(new Set(defined).size, defined.length, url.href);
+        const exports = defined.length > 0 ? await import(url.href) : {};
+        for (const name of defined) exportedLoop(exports, { name, module: url.href });
+        found += defined.length;
+      }
+    }
+  };
+  await visit(new URL("../../lib/", import.meta.url));
+  assert(found > 15, `only ${found} loops were found`);
 });
 
 Deno.test("fast kernels: products agree with plain loops in every transposition, from views and shared memory", async () => {

@@ -27,7 +27,7 @@ console.log(JSON.stringify({
 async function gradients(runtime: Runtime): Promise<Float32Array> {
   const [batch, time] = [2, 6];
   const r = rng(5, "webgpu");
-  await using session = await runtime.session(gradientGraph(architecture, batch, time));
+  await using session = await runtime.session(gradientGraph(architecture, { batch, time }));
   const parameters = parametersOf(architecture);
   const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
   const tokens = () => BigInt64Array.from({ length: batch * time }, () => BigInt(r.int(architecture.vocabSize)));

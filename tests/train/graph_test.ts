@@ -73,7 +73,7 @@ function plainLoss(
 }
 
 async function gradientsOf(runtime: Runtime, tensors: Tensors, { feeds }: ReturnType<typeof batchOf>) {
-  await using session = await runtime.session(gradientGraph(a, batch, time));
+  await using session = await runtime.session(gradientGraph(a, { batch, time }));
   return await session.run({ ...feedsOf(tensors), ...feeds });
 }
 
@@ -118,7 +118,7 @@ Deno.test("training and inference, with its fused attention, give the same loss"
 /** One step from `state`, whose moments are those of some steps before. */
 async function step(runtime: Runtime, state: Tensors, data: ReturnType<typeof batchOf>, options: Optimiser) {
   const scalar = (x: number): Feed => ({ dims: [], data: Float32Array.of(x) });
-  await using session = await runtime.session(trainingGraph(a, batch, time, options));
+  await using session = await runtime.session(trainingGraph(a, { batch, time, optimiser: options }));
   const scalars = { rate: scalar(0.01), c1: scalar(1.5), c2: scalar(2.5) };
   return await session.run({ ...feedsOf(state), ...data.feeds, ...scalars });
 }

@@ -54,7 +54,7 @@ async function run(steps: TrainingPlan, from: TrainingState, until = Infinity) {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });
   const reports: StepReport[] = [];
   let tensors = from.tensors;
-  for await (const { report, state } of train(runtime, steps, source, from)) {
+  for await (const { report, state } of train(runtime, steps, { source, state: from })) {
     reports.push(report);
     tensors = new Map([...state.tensors].map(([name, x]) => [name, x.slice()]));
     if (report.step === until) break;
@@ -68,7 +68,7 @@ Deno.test("four steps are two, saved and read back, and two more, bit for bit", 
     const path = `${folder}/state.safetensors`;
     assertEquals(await readTrainingState(path, plan), undefined);
     const first = await run(plan, initialState(plan), 2);
-    await writeTrainingState(path, plan, first.state);
+    await writeTrainingState(path, { plan, state: first.state });
     const read = (await readTrainingState(path, plan))!;
     assertEquals(read.step, 2);
     const second = await run(plan, read);
@@ -88,7 +88,7 @@ Deno.test("training leaves the state that it starts from as it was, and an abort
   await run(plan, start, 1);
   assertEquals(start.tensors, before);
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });
-  const steps = await Array.fromAsync(train(runtime, plan, source, start, AbortSignal.abort()));
+  const steps = await Array.fromAsync(train(runtime, plan, { source, state: start, signal: AbortSignal.abort() }));
   assertEquals(steps, []);
 });
 
@@ -139,7 +139,7 @@ Deno.test("the learning rate warms up, stays, and falls to its final share", () 
 Deno.test("masks of the LLaDA objective: a share t, each weighing 1 / t", () => {
   const weights = new Float32Array(20_000);
   for (const t of [0.001, 0.3, 1]) {
-    maskUniformly(rng(1, "uniform"), t, weights);
+    maskUniformly(weights, rng(1, "uniform"), { t });
     assertEquals(new Set(weights), new Set(t === 1 ? [1] : [0, Math.fround(1 / t)]));
     const total = weights.reduce((s, w) => s + w, 0) / weights.length;
     assert(Math.abs(total - 1) < 5 * Math.sqrt((1 - t) / t / weights.length) + 1e-6, `t ${t}: mean weight ${total}`);
@@ -151,7 +151,7 @@ Deno.test("masks of the first part: whole answers, or some tokens of the rest", 
   const answers = Uint8Array.from({ length: 4 * statements }, (_, p) => Number(p % 4 >= 2));
   const statement = Int32Array.from({ length: 4 * statements }, (_, p) => Math.floor(p / 4));
   const weights = new Float32Array(answers.length);
-  maskAnswers(rng(1, "answers"), answers, statement, weights);
+  maskAnswers(weights, rng(1, "answers"), { answers, statement });
   let whole = 0;
   for (let s = 0; s < statements; s++) {
     const part = Array.from(weights.subarray(4 * s, 4 * s + 4));

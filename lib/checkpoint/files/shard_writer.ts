@@ -14,6 +14,8 @@ export interface TensorHead {
 export type TensorRead = (name: string) => Promise<Uint8Array> | AsyncIterable<Uint8Array>;
 
 export interface ShardOptions {
+  /** Called once per tensor, when its place in a file has come. */
+  readonly read: TensorRead;
   /** Written last: a folder with a config.json is complete. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Largest file, header included; a tensor that is larger gets a file of its own. 2 GiB by default. */
@@ -68,8 +70,8 @@ export function planShards(tensors: readonly TensorHead[], maxShardBytes = 2 ** 
 }
 
 /**
- * Writes `tensors` to the folder `dir`: the shards, model.safetensors.index.json where there are several, config.json last. `read` is called once per
- * tensor, when its place in a file has come; the bytes go to disk as they come. Every file is written under a temporary name and renamed, so that after
+ * Writes `tensors` to the folder `dir`: the shards, model.safetensors.index.json where there are several, config.json last. The bytes go
+ * to disk as they come. Every file is written under a temporary name and renamed, so that after
  * a failure nothing looks whole. Equal lists with equal bytes give equal files. Put files that belong beside the weights (tokenizer, model card) there
  * before.
  *
@@ -79,8 +81,7 @@ export function planShards(tensors: readonly TensorHead[], maxShardBytes = 2 ** 
 export async function writeShards(
   dir: string,
   tensors: readonly TensorHead[],
-  read: TensorRead,
-  { config, maxShardBytes, metadata = { format: "pt" }, replace = false, signal, onProgress }: ShardOptions,
+  { read, config, maxShardBytes, metadata = { format: "pt" }, replace = false, signal, onProgress }: ShardOptions,
 ): Promise<ShardPlan> {
   const plan = planShards(tensors, maxShardBytes);
   const { shards, totalBytes } = plan;
@@ -101,7 +102,7 @@ export async function writeShards(
           }
         }
       }(),
-      signal,
+      { signal },
     );
   }
   if (shards.length > 1) {
@@ -114,10 +115,10 @@ export async function writeShards(
     await writeText(
       `${dir}/${INDEX}`,
       `{\n  "metadata": ${total},\n  "weight_map": {\n${map.join(",\n")}\n  }\n}\n`,
-      signal,
+      { signal },
     );
   }
-  await writeText(`${dir}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n", signal);
+  await writeText(`${dir}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n", { signal });
   return plan;
 }
 
@@ -125,7 +126,7 @@ export async function writeShards(
 export async function writeFile(
   path: string,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  signal?: AbortSignal,
+  { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   let reading: { error: unknown } | undefined;
   const watched = async function* () {
@@ -149,8 +150,8 @@ export async function writeFile(
 }
 
 /** A text file through `writeFile`. */
-export const writeText = (path: string, text: string, signal?: AbortSignal): Promise<void> =>
-  writeFile(path, [new TextEncoder().encode(text)], signal);
+export const writeText = (path: string, text: string, options?: { readonly signal?: AbortSignal }): Promise<void> =>
+  writeFile(path, [new TextEncoder().encode(text)], options);
 
 const [SINGLE, INDEX, CONFIG] = ["model.safetensors", "model.safetensors.index.json", "config.json"];
 /** Bytes that a header has besides its entries: length, braces, metadata, padding. */

@@ -46,7 +46,7 @@ export class CachedRepo {
   readonly dir: string;
   readonly #locks: string;
 
-  constructor(cacheDir: string, readonly type: RepoType, readonly id: string) {
+  constructor(cacheDir: string, { type, id }: { readonly type: RepoType; readonly id: string }) {
     const folder = getRepoFolderName({ type, name: id });
     this.dir = `${cacheDir}/${folder}`;
     this.#locks = `${cacheDir}/.locks/${folder}`;
@@ -76,7 +76,7 @@ export class CachedRepo {
   }
 
   /** Makes `file` of a snapshot stand for a blob: by a relative link, or a hard one where the system has no links. */
-  async link(commit: string, file: string, hash: string): Promise<void> {
+  async link(hash: string, { commit, file }: { readonly commit: string; readonly file: string }): Promise<void> {
     const path = `${this.snapshot(commit)}/${file}`;
     await Deno.mkdir(folderOf(path), { recursive: true });
     const temporary = `${path}.${crypto.randomUUID()}.part`;
@@ -90,7 +90,11 @@ export class CachedRepo {
   }
 
   /** Runs `body` while no other process, Python's included, writes the same blob. */
-  async locked<T>(hash: string, signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+  async locked<T>(
+    hash: string,
+    body: () => Promise<T>,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<T> {
     await Deno.mkdir(this.#locks, { recursive: true });
     using file = await Deno.open(`${this.#locks}/${hash}.lock`, { write: true, create: true });
     while (!await file.tryLock(true)) await pause(200, signal);

@@ -12,12 +12,16 @@ export const companions = [
 ];
 
 /** Copies them from the folder `dir` to the folder `out`; gives their names, sorted. */
-export async function copyCompanions(dir: string, out: string, signal?: AbortSignal): Promise<string[]> {
+export async function copyCompanions(
+  dir: string,
+  out: string,
+  options?: { readonly signal?: AbortSignal },
+): Promise<string[]> {
   const found = (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
   const files = found.filter((file) => companions.some((pattern) => pattern.test(file)));
   for (const file of files) {
     const { readable } = await Deno.open(`${dir}/${file}`);
-    await writeFile(`${out}/${file}`, readable, signal);
+    await writeFile(`${out}/${file}`, readable, options);
   }
   return files;
 }

@@ -45,7 +45,7 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
   const place = await hubPlace(options);
   const page = `${place.endpoint}/${type === "dataset" ? "datasets/" : ""}${id}`;
   const what = `${id} at revision ${revision}`;
-  const cache = new CachedRepo(place.cacheDir, type, id);
+  const cache = new CachedRepo(place.cacheDir, { type, id });
   const online = hubFetch({ fetch: options.fetch, token: place.token, signal, page, what });
   const fetch: typeof globalThis.fetch = place.offline
     ? () => Promise.reject(new Unreachable(`Cannot fetch ${what}: HF_HUB_OFFLINE is set`))
@@ -105,7 +105,7 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
       for (const { file, blob, linked, stored } of places) {
         signal?.throwIfAborted();
         if (!linked) {
-          await cache.locked(file.hash, signal, async () => {
+          const fetched = async () => {
             const onBytes = (count: number) => {
               bytes += count;
               onProgress?.({ file: file.path, bytes, total });
@@ -126,8 +126,9 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
                 stallMs,
               });
             }
-            await cache.link(commit, file.path, file.hash);
-          });
+            await cache.link(file.hash, { commit, file: file.path });
+          };
+          await cache.locked(file.hash, fetched, { signal });
         }
         onProgress?.({ file: file.path, bytes, total });
       }

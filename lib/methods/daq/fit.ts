@@ -1,65 +1,60 @@
-/** The fit of one column block of DAQ: planes, signs, scales, in the order that the settings ask for. */
+/** The fit of one group of columns: scales and codes, in the order that the settings ask for. */
 import type { Kernels } from "../../tensor/kernels.ts";
 import { invertLower } from "../../tensor/linalg.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
-import { newScratch } from "../../tensor/scratch.ts";
-import { balanceScales, type Block, decode, newBlock, roundScales } from "./block.ts";
+import { newScratch, type Scratch } from "../../tensor/scratch.ts";
+import { balanceScales, decode, type FitWeights, type Group, type GroupKind, newGroup, roundScales } from "./group.ts";
 import type { DaqSettings, Dor } from "./options.ts";
 import { refitColumns, refitRows } from "./refit.ts";
-import { fitPlanes, type FitWeights } from "./rsr.ts";
-import { refreshSigns } from "./signs.ts";
-import { sequentialSigns } from "./sequential.ts";
+import { recode, rsr } from "./rsr.ts";
+import { recodeInTurn } from "./signs.ts";
+
+export interface FitOptions {
+  readonly kind: GroupKind;
+  /** Bits of a code: planes. */
+  readonly order: number;
+  readonly settings: DaqSettings;
+  /** D² of each column `[width]` where it is not U_jj². */
+  readonly spread?: Float64Array;
+  readonly kernels: Kernels;
+  /** Buffers for its steps; Q is one of them. */
+  readonly scratch?: Scratch;
+}
 
 /**
- * Fits `order` planes to a block; its scales are what fp16 holds, and its signs are chosen for those.
+ * Fits a group; its scales are what fp16 holds, and its codes are chosen for those.
  *
- * @param X the block's weights, compensated for all earlier blocks `[rows, width]`
+ * @param X the group's weights, compensated for all earlier groups `[rows, width]`
  * @param U U_bb `[width, width]`
- * @param spread D² of each column `[width]` where it is not U_jj²
- * @param scratch buffers for its steps; Q is one of them
  */
-export async function fitBlock(
-  X: Matrix,
-  U: Matrix64,
-  order: number,
-  settings: DaqSettings,
-  spread: Float64Array | undefined,
-  kernels: Kernels,
-  scratch = newScratch(),
-): Promise<{ block: Block; Q: Matrix }> {
-  const { rows, cols: width } = X;
-  const block = newBlock(X.data, rows, width, order);
-  const rsr = { sweeps: 0, tolerance: 0, ...settings.rsr, signs: settings.signs };
-  await fitPlanes(block, fitWeights(X, U, settings, spread), rsr, kernels);
+export async function fitGroup(X: Matrix, U: Matrix64, options: FitOptions): Promise<{ group: Group; Q: Matrix }> {
+  const { kind, order, settings, kernels, scratch = newScratch() } = options;
+  const { rows, cols: width } = X, { signs, refitRounds } = settings, steps = { kind, kernels, scratch };
+  const group = newGroup(X, { kind, order });
+  await rsr(group, fitWeights(X, U, options), { sweeps: 0, tolerance: 0, ...settings.rsr, kind, signs, kernels });
 
   const sequential = settings.inside === "sequential";
-  const signs = () =>
-    sequential ? sequentialSigns(block, U.data, kernels, scratch) : refreshSigns(block, settings.signs, kernels);
-  if (settings.refitRounds > 0) {
+  const codes = () => sequential ? recodeInTurn(group, U.data, steps) : recode(group, { kind, signs, kernels });
+  if (refitRounds > 0) {
     const G = conditionalMoment(U);
     const form = matrix(width, width, Float32Array.from(G.data));
     const TG = (await kernels.gemm(X, form, { out: scratch.float32("target", rows, width) })).data;
-    for (let round = 0; round < settings.refitRounds; round++) {
-      await signs();
-      await refitRows(block, { G, TG }, kernels, scratch);
-      await refitColumns(block, { G, TG }, kernels, scratch);
+    for (let round = 0; round < refitRounds; round++) {
+      await codes();
+      await refitRows(group, { G, TG }, steps);
+      await refitColumns(group, { G, TG }, steps);
     }
   }
-  balanceScales(block);
-  roundScales(block.colScale);
-  roundScales(block.rowScale);
-  if (sequential || settings.refitRounds > 0) await signs();
+  balanceScales(group);
+  roundScales(group.colScale);
+  roundScales(group.rowScale);
+  if (kind.recodesRounded || sequential || refitRounds > 0) await codes();
 
-  return { block, Q: await decode(block, kernels, scratch.float32("decoded", rows, width)) };
+  return { group, Q: await decode(group, { kind, kernels, out: scratch.float32("decoded", rows, width) }) };
 }
 
-/** Lambda² of Eq. 6 for a block, as `settings` ask for it. */
-export function fitWeights(
-  X: Matrix,
-  U: Matrix64,
-  { columnWeights, dor }: DaqSettings,
-  spread: Float64Array | undefined,
-): FitWeights {
+/** Lambda² of Eq. 6 for a group, as `settings` ask for it. */
+function fitWeights(X: Matrix, U: Matrix64, { settings: { columnWeights, dor }, spread }: FitOptions): FitWeights {
   const width = X.cols;
   const conditional = Float64Array.from({ length: width }, (_, j) => U.data[j * width + j] ** 2);
   return {
@@ -76,7 +71,7 @@ function columnCosts(conditional: Float64Array): Float64Array {
   return inverse.map((v) => v / mean);
 }
 
-/** Pi of Eq. 10: the entries whose saliency Z = W² / D² lies more than `sigma` (unbiased) deviations above the mean of the block. */
+/** Pi of Eq. 10: the entries whose saliency Z = W² / D² lies more than `sigma` (unbiased) deviations above the mean of the group. */
 export function salientMask(X: Matrix, spread: Float64Array, { sigma }: Dor): Uint8Array {
   const { rows, cols, data } = X;
   const n = rows * cols;
@@ -101,8 +96,8 @@ export function salientMask(X: Matrix, spread: Float64Array, { sigma }: Dor): Ui
   return mask;
 }
 
-/** G = U⁻¹ U⁻ᵀ, the second moment of the block's inputs given those of all later blocks. */
-export function conditionalMoment(U: Matrix64): Matrix64 {
+/** G = U⁻¹ U⁻ᵀ, the second moment of the group's inputs given those of all later groups. */
+function conditionalMoment(U: Matrix64): Matrix64 {
   const n = U.rows;
   const lower = matrix64(n, n);
   for (let j = 0; j < n; j++) {

@@ -29,29 +29,29 @@ export interface DaqSettings {
   readonly rsr: Rsr | false;
   /** All K signs of a weight at once, or plane by plane on what the earlier planes leave (Alg. 2). */
   readonly signs: "joint" | "per-order";
-  /** What later blocks are told of a block's error. */
+  /** What later groups are told of a group's error: each is a column block of the compensation. */
   readonly compensation: Compensation;
-  /** Whether the columns of a block are rounded all at once, or one after another as in GPTQ. */
+  /** Whether the columns of a group are rounded all at once, or one after another as in GPTQ. */
   readonly inside: "all-at-once" | "sequential";
   /** Whether column j counts 1 / U_jj² in the fit of the scales. */
   readonly columnWeights: boolean;
-  /** Rounds of signs and scale refits in the conditional second moment of a block, G = U_bb⁻¹ U_bb⁻ᵀ. */
+  /** Rounds of signs and scale refits in the conditional second moment of a group, G = U_bb⁻¹ U_bb⁻ᵀ. */
   readonly refitRounds: number;
   /** Passes of refinement over the whole matrix in the full damped second moment. */
   readonly refineRounds: number;
-  /** Sweeps of coordinate descent over the codes of a block before and after its scales are refit, in each pass. */
+  /** Sweeps of coordinate descent over the codes of a group before and after its scales are refit, in each pass. */
   readonly refineSweeps: number;
   /** Added to the diagonal of H as a share of its mean. */
   readonly damping: number;
 }
 
 export interface DaqOptions extends Partial<DaqSettings> {
-  /** Planes per weight, 1 to 4, or an allocation of planes to blocks. */
+  /** Planes per weight, 1 to 4, or an allocation of planes to groups. */
   readonly bits: number | Abmp;
-  /** Width of a column block; the last one of a linear may be narrower. */
+  /** Columns that share scales; the last group of a linear may be narrower. */
   readonly group: number;
   readonly profile?: DaqProfile;
-  /** Planes of each block by name of the linear: for allocations made across linears. */
+  /** Planes of each group by name of the linear: for allocations made across linears. */
   readonly orders?: Readonly<Record<string, readonly number[]>>;
 }
 

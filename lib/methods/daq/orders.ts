@@ -1,9 +1,10 @@
-/** How many planes each column block of a linear gets. */
+/** How many planes each group of a linear gets. */
 import type { Kernels } from "../../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
 import { type Abmp, allocate, allocateByLoss, blockScores } from "../abmp.ts";
-import { fitBlock, marginals } from "./fit.ts";
+import { fitGroup, marginals } from "./fit.ts";
 import type { DaqOptions, DaqSettings } from "./options.ts";
+import { planes } from "./planes.ts";
 import { blockError } from "../../quant/obs.ts";
 
 export interface OrdersInput {
@@ -17,8 +18,8 @@ export interface OrdersInput {
   readonly signal?: AbortSignal;
 }
 
-/** Planes of each block, in column order: those given by name, one number for all, or what ABMP makes of this linear. Throws `RangeError` for bad ones. */
-export async function blockOrdersFor(input: OrdersInput): Promise<number[]> {
+/** Planes of each group, in column order: those given by name, one number for all, or what ABMP makes of this linear. Throws `RangeError` for bad ones. */
+export async function ordersFor(input: OrdersInput): Promise<number[]> {
   const { name, W, U, options: { bits, group, orders }, signal } = input;
   const count = Math.ceil(W.cols / group);
   if (orders || (typeof bits !== "number" && bits.scope === "model")) {
@@ -34,26 +35,29 @@ export async function blockOrdersFor(input: OrdersInput): Promise<number[]> {
   }
   if (typeof bits === "number") return new Array(count).fill(bits);
 
-  // A short last block stands alone in its size: swapping with it would move the mean.
+  // A short last group stands alone in its size: swapping with it would move the mean.
   const whole = Math.floor(W.cols / group);
   let answer: number[];
   if (bits.gate === "measured") {
     const losses: number[][] = [];
     for (let b = 0; b < whole; b++) {
       signal?.throwIfAborted();
-      losses.push(await measuredLosses(input, bits, b * group, (b + 1) * group));
+      losses.push(await measuredLosses(input, { rule: bits, start: b * group, end: (b + 1) * group }));
     }
     answer = allocateByLoss(losses, bits);
-  } else answer = allocate(blockScores(W, U, group).subarray(0, whole), bits);
+  } else answer = allocate(blockScores(W, U, { group }).subarray(0, whole), bits);
   if (whole < count) answer.push(Math.floor(bits.average));
   return answer;
 }
 
 /**
- * The loss (W_b - Q) G (W_b - Q)ᵀ, G the conditional second moment, of one block at the numbers of planes that the rule may give it; with exact
- * compensation the losses of blocks add up to the loss of the linear. One round of refits is enough to compare.
+ * The loss (W_b - Q) G (W_b - Q)ᵀ, G the conditional second moment, of one group at the numbers of planes that the rule may give it; with exact
+ * compensation the losses of groups add up to the loss of the linear. One round of refits is enough to compare.
  */
-async function measuredLosses(input: OrdersInput, rule: Abmp, start: number, end: number): Promise<number[]> {
+async function measuredLosses(
+  input: OrdersInput,
+  { rule, start, end }: { readonly rule: Abmp; readonly start: number; readonly end: number },
+): Promise<number[]> {
   const { W, U, settings, kernels } = input;
   const width = end - start;
   const X = matrix(W.rows, width), Ubb = matrix64(width, width);
@@ -67,8 +71,8 @@ async function measuredLosses(input: OrdersInput, rule: Abmp, start: number, end
   const losses: number[] = [];
   const base = Math.floor(rule.average);
   for (let order = Math.max(1, base - 1); order <= Math.min(4, Math.ceil(rule.average) + 1); order++) {
-    const { Q } = await fitBlock(X, Ubb, order, cheap, spread, kernels);
-    losses[order] = blockError(X, Q, Ubb, "exact").data.reduce((sum, e) => sum + e * e, 0);
+    const { Q } = await fitGroup(X, Ubb, { kind: planes, order, settings: cheap, spread, kernels });
+    losses[order] = blockError(X, Q, { U: Ubb, compensation: "exact" }).data.reduce((sum, e) => sum + e * e, 0);
   }
   return losses;
 }

@@ -1,6 +1,6 @@
 /** LLaDA-8B (Base, Instruct), LLaDA-1.5 and iLLaDA; and LLaDA-MoE, which shares their model type but not their block. */
 import type { BlockWeight } from "../architecture.ts";
-import { checkFields, type Config, integer, number, shown, tokenId } from "../config.ts";
+import { type Config, ConfigReader, type KnownFields, shown } from "../config.ts";
 import type { Family } from "./family.ts";
 import { attentionShape, transformersNames } from "./qwen.ts";
 
@@ -43,40 +43,39 @@ const fields = {
     ...["flash_attention", "init_cutoff_factor", "init_device", "init_fn", "init_std", "precision"],
     ...["rope_full_precision", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads"],
   ],
-} satisfies Parameters<typeof checkFields>[1];
+} satisfies KnownFields;
 
 export const llada: Family = {
   modelType: "llada",
   matches: (config) => config.model_type === "llada" && !isMixture(config),
   architecture(config, file) {
-    checkFields(config, fields, file);
-    const width = integer(config, "d_model", file);
-    const heads = integer(config, "n_heads", file);
+    const reader = new ConfigReader(config, file);
+    reader.check(fields);
+    const width = reader.integer("d_model");
+    const heads = reader.integer("n_heads");
     const kvHeads = config.multi_query_attention === true
       ? 1
       : config.n_kv_heads == null
       ? heads
-      : integer(config, "n_kv_heads", file);
+      : reader.integer("n_kv_heads");
     if (width % (2 * heads) !== 0 || heads % kvHeads !== 0) {
       throw new RangeError(
         `Cannot load ${file}: d_model ${width}, n_heads ${heads}, n_kv_heads ${kvHeads} do not divide into heads of even size`,
       );
     }
-    const vocabSize = integer(config, config.embedding_size == null ? "vocab_size" : "embedding_size", file);
+    const vocabSize = reader.integer(config.embedding_size == null ? "vocab_size" : "embedding_size");
     return {
-      layers: integer(config, "n_layers", file),
+      layers: reader.integer("n_layers"),
       width,
       heads,
       kvHeads,
       headSize: width / heads,
-      hidden: config.mlp_hidden_size == null
-        ? integer(config, "mlp_ratio", file) * width
-        : integer(config, "mlp_hidden_size", file),
+      hidden: config.mlp_hidden_size == null ? reader.integer("mlp_ratio") * width : reader.integer("mlp_hidden_size"),
       vocabSize,
-      maxLength: integer(config, "max_sequence_length", file),
-      epsilon: number(config, "rms_norm_eps", file),
-      ropeTheta: number(config, "rope_theta", file),
-      maskId: tokenId(config, "mask_token_id", vocabSize, file),
+      maxLength: reader.integer("max_sequence_length"),
+      epsilon: reader.number("rms_norm_eps"),
+      ropeTheta: reader.number("rope_theta"),
+      maskId: reader.tokenId("mask_token_id", vocabSize),
       ...(config.weight_tying === true ? { tiedHead: true } : {}),
     };
   },
@@ -110,28 +109,29 @@ const mixtureFields = {
     router_topk_group: null,
   },
   ignored: ["dense_intermediate_size", "output_router_logits", "router_aux_loss_coef"],
-} satisfies Parameters<typeof checkFields>[1];
+} satisfies KnownFields;
 
 /** Full softmax over all experts; the weights of the chosen ones are not renormalised. */
 export const lladaMoe: Family = {
   modelType: "llada with num_experts",
   matches: (config) => config.model_type === "llada" && isMixture(config),
   architecture(config, file) {
-    checkFields(config, mixtureFields, file);
+    const reader = new ConfigReader(config, file);
+    reader.check(mixtureFields);
     const dense = config.moe_layer_freq;
     if (dense != null && dense !== 1 && !(Array.isArray(dense) && dense.every((f) => f === 1))) {
       throw new RangeError(
         `Cannot load ${file}: moe_layer_freq is ${shown(dense)}, this kit computes experts everywhere`,
       );
     }
-    const count = integer(config, "num_experts", file);
-    const active = integer(config, "num_experts_per_tok", file);
+    const count = reader.integer("num_experts");
+    const active = reader.integer("num_experts_per_tok");
     if (active > count) {
       throw new RangeError(`Cannot load ${file}: num_experts_per_tok is ${active}, num_experts only ${count}`);
     }
     return {
-      ...attentionShape(config, file),
-      hidden: integer(config, "expert_intermediate_size", file),
+      ...attentionShape(reader),
+      hidden: reader.integer("expert_intermediate_size"),
       ...(config.qk_layernorm === true ? { qkNorm: true } : {}),
       experts: { count, active, renormalise: config.norm_topk_prob === true },
     };

@@ -1,6 +1,6 @@
 /** Checkpoints with the tensor names of transformers: Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
 import type { Architecture, BlockWeight } from "../architecture.ts";
-import { checkFields, type Config, integer, number, shown, tokenId } from "../config.ts";
+import { type Config, ConfigReader, shown } from "../config.ts";
 import type { Family, Names } from "./family.ts";
 
 const weights: Record<BlockWeight, string> = {
@@ -51,48 +51,50 @@ const required = {
 const ignored = ["max_window_layers", "sliding_window", "mrope_section", "rope_theta"];
 
 /** What the families with transformers' field names share: sizes of attention and vocabulary. */
-export function attentionShape(config: Config, file: string): Omit<Architecture, "hidden"> {
-  const width = integer(config, "hidden_size", file);
-  const heads = integer(config, "num_attention_heads", file);
-  const kvHeads = config.num_key_value_heads == null ? heads : integer(config, "num_key_value_heads", file);
-  const headSize = config.head_dim == null ? width / heads : integer(config, "head_dim", file);
+export function attentionShape(reader: ConfigReader): Omit<Architecture, "hidden"> {
+  const { config, file } = reader;
+  const width = reader.integer("hidden_size");
+  const heads = reader.integer("num_attention_heads");
+  const kvHeads = config.num_key_value_heads == null ? heads : reader.integer("num_key_value_heads");
+  const headSize = config.head_dim == null ? width / heads : reader.integer("head_dim");
   if (headSize % 2 !== 0 || heads % kvHeads !== 0) {
     throw new RangeError(
       `Cannot load ${file}: hidden_size ${width}, num_attention_heads ${heads}, num_key_value_heads ${kvHeads}, ` +
         `head size ${headSize} do not divide into heads of even size`,
     );
   }
-  const vocabSize = integer(config, "vocab_size", file);
+  const vocabSize = reader.integer("vocab_size");
   return {
-    layers: integer(config, "num_hidden_layers", file),
+    layers: reader.integer("num_hidden_layers"),
     width,
     heads,
     kvHeads,
     headSize,
     vocabSize,
-    maxLength: integer(config, "max_position_embeddings", file),
-    epsilon: number(config, "rms_norm_eps", file),
-    ropeTheta: ropeTheta(config, file),
-    maskId: tokenId(config, "mask_token_id", vocabSize, file),
+    maxLength: reader.integer("max_position_embeddings"),
+    epsilon: reader.number("rms_norm_eps"),
+    ropeTheta: ropeTheta(reader),
+    maskId: reader.tokenId("mask_token_id", vocabSize),
     ...(config.tie_word_embeddings === true ? { tiedHead: true } : {}),
   };
 }
 
 /** rope_theta, which newer files keep in rope_parameters beside a rope_type that must be the plain one. */
-function ropeTheta(config: Config, file: string): number {
-  const inner = config.rope_parameters;
-  if (inner == null) return number(config, "rope_theta", file);
+function ropeTheta(outer: ConfigReader): number {
+  const { config: { rope_parameters: inner }, file } = outer;
+  if (inner == null) return outer.number("rope_theta");
   const { rope_type = "default", ...rest } = inner as Record<string, unknown>;
   if (rope_type !== "default") {
     throw new RangeError(
       `Cannot load ${file}: rope_parameters.rope_type is ${shown(rope_type)}, this kit computes "default"`,
     );
   }
-  checkFields(rest, { read: ["rope_theta"], required: { partial_rotary_factor: 1 }, ignored: [] }, file);
-  return number(rest, "rope_theta", file);
+  const reader = new ConfigReader(rest, file);
+  reader.check({ read: ["rope_theta"], required: { partial_rotary_factor: 1 }, ignored: [] });
+  return reader.number("rope_theta");
 }
 
-function plainAttention(config: Config, file: string): void {
+function plainAttention({ config, file }: ConfigReader): void {
   const types = config.layer_types;
   if (types == null || (Array.isArray(types) && types.every((type) => type === "full_attention"))) return;
   throw new RangeError(`Cannot load ${file}: layer_types is ${shown(types)}, this kit computes full attention in all`);
@@ -112,9 +114,10 @@ function family(
         required: { ...required, ...more.required },
         ignored: [...ignored, ...more.ignored ?? []],
       };
-      checkFields(config, fields, file);
-      plainAttention(config, file);
-      return { ...attentionShape(config, file), hidden: integer(config, "intermediate_size", file), ...traits };
+      const reader = new ConfigReader(config, file);
+      reader.check(fields);
+      plainAttention(reader);
+      return { ...attentionShape(reader), hidden: reader.integer("intermediate_size"), ...traits };
     },
     names: transformersNames,
   };

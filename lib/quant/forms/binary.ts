@@ -1,4 +1,4 @@
-/** The stored form `binary`: per column block of `group` inputs, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
+/** The stored form `binary`: per group of columns, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
 import { packedBytes, unpackBits } from "../../format/bits.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import { blockOrders, bytesOf, groupOf, halvesOf } from "./grouped.ts";
@@ -10,9 +10,9 @@ export { blockOrders } from "./grouped.ts";
 /**
  * Decodes the stored form `binary`.
  *
- * Tensors: `orders` U8, K_b - 1 in 2 bits per block; `codes` U8, per block `[rows, width]` codes of K_b bits (bit k set where B_k = +1), least
- * significant bit first, each block starting on a byte; `row_scale` F16 `[sum K_b, rows]`, or 8 bits (`row_scales.ts`); `col_scale` F16
- * `[sum K_b · width_b]`, planes of a block one after another. `config.group` is the width of a block; the last one may be narrower.
+ * Tensors: `orders` U8, K_b - 1 in 2 bits per group; `codes` U8, per group `[rows, width]` codes of K_b bits (bit k set where B_k = +1), least
+ * significant bit first, each group starting on a byte; `row_scale` F16 `[sum K_b, rows]`, or 8 bits (`row_scales.ts`); `col_scale` F16
+ * `[sum K_b · width_b]`, planes of a group one after another. `config.group` is the width of a group; the last one may be narrower.
  *
  * @throws RangeError when a tensor is shorter than the shape asks for; TypeError when one is missing.
  */
@@ -28,7 +28,7 @@ export const decodeBinary: Decoder = (q): Matrix => {
     const start = b * group;
     const width = Math.min(group, cols - start);
     if (row + order * rows > rowScale.length || column + order * width > colScale.length) {
-      throw new RangeError(`Cannot decode "${q.name}": its scales end before block ${b} of ${orders.length}`);
+      throw new RangeError(`Cannot decode "${q.name}": its scales end before group ${b} of ${orders.length}`);
     }
     const signs = unpackBits(codes.subarray(byte), order, rows * width);
     for (let i = 0; i < rows; i++) {

@@ -1,10 +1,10 @@
-/** What the block-wise stored forms share: writing their tensors, and reading them with errors that name the linear and the tensor. */
+/** What the stored forms with groups of columns share: writing their tensors, and reading them with errors that name the linear and the tensor. */
 import { packBits, unpackBits } from "../../format/bits.ts";
 import { concat } from "../../tensor/concat.ts";
 import { halfToFloat } from "../../tensor/half.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
 
-/** Columns per block. Throws `RangeError` when the configuration has no positive integer there. */
+/** Columns per group. Throws `RangeError` when the configuration has no positive integer there. */
 export function groupOf(q: QuantizedLinear): number {
   const group = q.config.group;
   if (typeof group !== "number" || !Number.isInteger(group) || group < 1) {
@@ -13,13 +13,13 @@ export function groupOf(q: QuantizedLinear): number {
   return group;
 }
 
-/** K_b of the blocks of a stored linear, in column order: planes of the form `binary`, bits of a code of the form `levels`. */
+/** K_b of the groups of a stored linear, the blocks of ABMP, in column order: planes of the form `binary`, bits of a code of the form `levels`. */
 export function blockOrders(q: QuantizedLinear): number[] {
   const group = groupOf(q);
   return Array.from(unpackBits(bytesOf(q, "orders"), 2, Math.ceil(q.shape[1] / group)), (code) => code + 1);
 }
 
-/** The tensor `orders`: K_b - 1 in 2 bits per block. */
+/** The tensor `orders`: K_b - 1 in 2 bits per group. */
 export function storeOrders(orders: readonly number[]): StoredTensor {
   return bytesTensor(packBits(Uint8Array.from(orders, (k) => k - 1), 2));
 }
@@ -51,8 +51,8 @@ export function halvesTensor(values: Float32Array | Float64Array, shape: readonl
   return { dtype: "F16", shape, bytes: new Uint8Array(Float16Array.from(values).buffer) };
 }
 
-/** A fitted block as it is stored. */
-export interface FittedBlock {
+/** A fitted group of columns as it is stored. */
+export interface FittedGroup {
   readonly rows: number;
   /** K_b. */
   readonly order: number;
@@ -63,18 +63,18 @@ export interface FittedBlock {
 }
 
 /**
- * The tensors of a stored form, from its blocks in column order (all but the last of one width): `codes`, `row_scale`, `col_scale` and `orders`. Scales
+ * The tensors of a stored form, from its groups in column order (all but the last of one width): `codes`, `row_scale`, `col_scale` and `orders`. Scales
  * must be numbers that fp16 holds.
  */
-export function encodeBlocks(blocks: readonly FittedBlock[]): Record<string, StoredTensor> {
-  const { rows } = blocks[0];
-  const codes = blocks.map((b) => packBits(Uint8Array.from(b.codes), b.order));
-  const rowScale = concat(blocks.map((b) => b.rowScale), Float64Array);
-  const colScale = concat(blocks.map((b) => b.colScale), Float64Array);
+export function encodeGroups(groups: readonly FittedGroup[]): Record<string, StoredTensor> {
+  const { rows } = groups[0];
+  const codes = groups.map((g) => packBits(Uint8Array.from(g.codes), g.order));
+  const rowScale = concat(groups.map((g) => g.rowScale), Float64Array);
+  const colScale = concat(groups.map((g) => g.colScale), Float64Array);
   return {
     codes: bytesTensor(concat(codes, Uint8Array)),
     row_scale: halvesTensor(rowScale, [rowScale.length / rows, rows]),
     col_scale: halvesTensor(colScale, [colScale.length]),
-    orders: storeOrders(blocks.map((b) => b.order)),
+    orders: storeOrders(groups.map((g) => g.order)),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The stored form `levels`: per column block of `group` inputs one uniform code per weight, one fp16 row scale per row, and one fp16 column scale per
+ * The stored form `levels`: per group of columns one uniform code per weight, one fp16 row scale per row, and one fp16 column scale per
  * column of the linear,
  *
  *   w_ij = a_i,b c_j (2 q_ij - (2^K_b - 1)),   q_ij in 0..2^K_b - 1,
@@ -16,9 +16,9 @@ import { rowScalesOf } from "./row_scales.ts";
 /**
  * Decodes the stored form `levels`.
  *
- * Tensors: `orders` U8, K_b - 1 in 2 bits per block; `codes` U8, per block `[rows, width]` codes of K_b bits, least significant bit first, each block
- * starting on a byte; `row_scale` F16 `[blocks, rows]`, or 8 bits (`row_scales.ts`); `col_scale` F16 `[columns]`. `config.group` is the width of a
- * block; the last one may be narrower.
+ * Tensors: `orders` U8, K_b - 1 in 2 bits per group; `codes` U8, per group `[rows, width]` codes of K_b bits, least significant bit first, each group
+ * starting on a byte; `row_scale` F16 `[groups, rows]`, or 8 bits (`row_scales.ts`); `col_scale` F16 `[columns]`. `config.group` is the width of a
+ * group; the last one may be narrower.
  *
  * @throws RangeError when a tensor does not fit the shape; TypeError when one is missing.
  */
@@ -39,10 +39,10 @@ export const decodeLevels: Decoder = (q): Matrix => {
   orders.forEach((order, b) => {
     const start = b * group, width = Math.min(group, cols - start);
     const top = 2 ** order - 1;
-    const block = unpackBits(codes.subarray(byte), order, rows * width);
+    const own = unpackBits(codes.subarray(byte), order, rows * width);
     for (let i = 0; i < rows; i++) {
       const a = rowScale[b * rows + i], from = i * width, to = i * cols + start;
-      for (let j = 0; j < width; j++) out.data[to + j] = a * colScale[start + j] * (2 * block[from + j] - top);
+      for (let j = 0; j < width; j++) out.data[to + j] = a * colScale[start + j] * (2 * own[from + j] - top);
     }
     byte += packedBytes(rows * width, order);
   });

@@ -1,5 +1,5 @@
 /**
- * Row scales of the block-wise stored forms: as fp16, or in 8 bits with one fp16 pair per block and plane. At two bits and groups of 128 the row
+ * Row scales of the stored forms with groups of columns: as fp16, or in 8 bits with one fp16 pair per group and plane. At two bits and groups of 128 the row
  * scales are most of what is stored beside the codes, and 8 bits for each are enough.
  *
  * Eight bits hold the signed root t of a scale, a = t·|t|, on a linear grid: t = t0 + (t1 - t0) · code / 255. Steps are finer for small scales than on
@@ -45,7 +45,7 @@ export function rowScaleBits(q: QuantizedLinear): 8 | 16 {
  * The same linear with its row scales in 8 bits: 2.13 instead of 2.26 bits per weight for two planes in groups of 128. Codes and column scales stay as
  * they are. A linear that has 8-bit row scales already is returned as it is.
  *
- * @throws RangeError for other numbers of bits; TypeError for stored forms without row scales per block.
+ * @throws RangeError for other numbers of bits; TypeError for stored forms without row scales per group.
  */
 export function withRowScaleBits(q: QuantizedLinear, bits: 8): QuantizedLinear {
   if (bits !== 8) throw new RangeError(`Cannot store the row scales of "${q.name}" in ${bits} bits: wanted 8`);

@@ -2,11 +2,14 @@
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
 
 /**
- * Rows from..to - 1 of a matrix in the form `uniform` with groups along its rows.
+ * Rows [from, to) of a matrix in the form `uniform` with groups along its rows.
  *
  * @throws TypeError for another form, or when rows do not begin on a byte.
  */
-export function rowsOf(q: QuantizedLinear, from: number, to: number): QuantizedLinear {
+export function rowsOf(
+  q: QuantizedLinear,
+  { from, to }: { readonly from: number; readonly to: number },
+): QuantizedLinear {
   const [rows, cols] = q.shape;
   if (!(from >= 0 && from <= to && to <= rows)) {
     throw new RangeError(`Cannot take rows ${from} to ${to} of "${q.name}": it has ${rows}`);

@@ -36,7 +36,7 @@ const filesOf = async (dir: string) => (await Array.fromAsync(Deno.readDir(dir))
 Deno.test("one shard is the file that encodeSafetensors gives, byte for byte", () =>
   inFolder(async (dir) => {
     const { tensors, list, read } = made(30, 1);
-    const { totalBytes } = await writeShards(dir, list, read, { config });
+    const { totalBytes } = await writeShards(dir, list, { read, config });
     const wanted = joinChunks(encodeSafetensors(tensors, { format: "pt" }));
     assertEquals(await Deno.readFile(`${dir}/model.safetensors`), wanted);
     assertEquals(await filesOf(dir), ["config.json", "model.safetensors"]);
@@ -56,7 +56,7 @@ Deno.test("shards of any size read back as what was written, none larger than it
           onProgress: (done: number) =>
             void progress.push(done),
         };
-        const { shards, totalBytes } = await writeShards(dir, list, read, options);
+        const { shards, totalBytes } = await writeShards(dir, list, { read, ...options });
         for (const [file] of shards) {
           assert((await Deno.stat(`${dir}/${file}`)).size <= max);
         }
@@ -95,18 +95,26 @@ Deno.test("a read that fails, or gives other bytes than promised, leaves nothing
     const last = list.at(-1)!.name;
     const options = { config, maxShardBytes: 2000 };
     const fails = (name: string) => name === last ? Promise.reject(new SyntaxError("ended early")) : read(name);
-    await assertRejects(() => writeShards(dir, list, fails, options), SyntaxError, "ended early");
+    await assertRejects(() => writeShards(dir, list, { read: fails, ...options }), SyntaxError, "ended early");
     for (const wrong of [0, 5000]) {
       const short = (name: string) => name === last ? Promise.resolve(new Uint8Array(wrong)) : read(name);
-      await assertRejects(() => writeShards(dir, list, short, options), TypeError, `"${last}": it has ${wrong} bytes`);
+      await assertRejects(
+        () => writeShards(dir, list, { read: short, ...options }),
+        TypeError,
+        `"${last}": it has ${wrong} bytes`,
+      );
     }
     const stop = new AbortController();
     const late = (name: string) => (name === last && stop.abort(new Error("interrupted")), read(name));
-    await assertRejects(() => writeShards(dir, list, late, { ...options, signal: stop.signal }), Error, "interrupted");
+    await assertRejects(
+      () => writeShards(dir, list, { read: late, ...options, signal: stop.signal }),
+      Error,
+      "interrupted",
+    );
     const files = await filesOf(dir);
     assert(files.length > 0 && files.every((file) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(file)), `${files}`);
     // A second try replaces the shards that are there.
-    await writeShards(dir, list, read, options);
+    await writeShards(dir, list, { read, ...options });
     assert((await filesOf(dir)).includes("config.json"));
   }));
 
@@ -122,12 +130,12 @@ Deno.test("a folder with a checkpoint, with other weights or with a running writ
       ]
     ) {
       await Deno.writeTextFile(`${dir}/${file}`, "old");
-      await assertRejects(() => writeShards(dir, list, read, { config }), RangeError, message);
+      await assertRejects(() => writeShards(dir, list, { read, config }), RangeError, message);
       assertEquals(await filesOf(dir), [file]);
       assertEquals(await Deno.readTextFile(`${dir}/${file}`), "old");
       if (file !== part) await Deno.remove(`${dir}/${file}`);
     }
-    await writeShards(dir, list, read, { config, replace: true });
+    await writeShards(dir, list, { read, config, replace: true });
     assertEquals(await filesOf(dir), ["config.json", "model.safetensors"]);
   }));
 
@@ -139,7 +147,7 @@ Deno.test("a disk that refuses more bytes: the error names the file, and no part
       import { writeShards } from ${JSON.stringify(writer)};
       const heads = ["a", "b"].map((name) => ({ name, dtype: "U8", shape: [200000] }));
       const read = () => Promise.resolve(new Uint8Array(200000));
-      await writeShards(${JSON.stringify(dir)}, heads, read, { config: {}, maxShardBytes: 1000 })
+      await writeShards(${JSON.stringify(dir)}, heads, { read, config: {}, maxShardBytes: 1000 })
         .catch((e) => console.log(e.message));`;
     await Deno.writeTextFile(`${dir}/script.ts`, script);
     // A limit on the size of files stands for a full disk: the system refuses the write that crosses it.

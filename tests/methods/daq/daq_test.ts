@@ -2,17 +2,18 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows }
 import { abmp } from "../../../lib/methods/abmp.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { daq, type DaqOptions } from "../../../lib/methods/daq/daq.ts";
-import { decode, newBlock } from "../../../lib/methods/daq/block.ts";
-import { planeSteps } from "../../../lib/methods/daq/plane_steps.ts";
+import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
+import { planes as kind } from "../../../lib/methods/daq/planes.ts";
 import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
-import { fitPlanes } from "../../../lib/methods/daq/rsr.ts";
-import { sequentialSigns } from "../../../lib/methods/daq/sequential.ts";
+import { rsr } from "../../../lib/methods/daq/rsr.ts";
+import { recodeInTurn } from "../../../lib/methods/daq/signs.ts";
 import { blockError } from "../../../lib/quant/obs.ts";
 import { refine } from "../../../lib/methods/daq/refine.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
 import { referenceKernels as kernels } from "../../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../../lib/tensor/linalg.ts";
 import { type Matrix, matrix, matrix64 } from "../../../lib/tensor/matrix.ts";
+import { newScratch } from "../../../lib/tensor/scratch.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { damped, objective } from "../../layers.ts";
 
@@ -44,14 +45,16 @@ function outputError(Q: Matrix): number {
   return quadratic(W.data.map((w, p) => w - Q.data[p])) / quadratic(W.data);
 }
 
-/** One block of W with weights of its own. */
-function block(order: number, salient = new Uint8Array(0)) {
+const joint = { kind, tolerance: 0, signs: "joint", kernels } as const;
+
+/** One group of W with weights of its own. */
+function group(order: number, salient = new Uint8Array(0)) {
   const weights = {
     columnWeight: Float64Array.from({ length: COLS }, (_, j) => 0.5 + (j % 3)),
     salient,
     salientWeight: 3,
   };
-  return { block: newBlock(W.data, ROWS, COLS, order), weights };
+  return { planes: newGroup(W, { kind, order }), weights };
 }
 
 const neverRises = (losses: number[], what: string) =>
@@ -61,25 +64,19 @@ const neverRises = (losses: number[], what: string) =>
 
 Deno.test("RSR: no half step raises the weighted loss, whatever the order and the signs", async () => {
   for (const order of [1, 2, 3, 4]) {
-    const joint = block(order);
+    const { planes, weights } = group(order);
     // Weights constant over each column leave the nearest level the best one.
-    neverRises(
-      await fitPlanes(joint.block, joint.weights, { sweeps: 8, tolerance: 0, signs: "joint" }, kernels),
-      "joint",
-    );
+    neverRises(await rsr(planes, weights, { ...joint, sweeps: 8 }), "joint");
   }
   const salient = Uint8Array.from({ length: ROWS * COLS }, (_, p) => p % 11 === 0 ? 1 : 0);
-  const single = block(1, salient);
-  neverRises(
-    await fitPlanes(single.block, single.weights, { sweeps: 8, tolerance: 0, signs: "per-order" }, kernels),
-    "DOR",
-  );
+  const { planes, weights } = group(1, salient);
+  neverRises(await rsr(planes, weights, { ...joint, sweeps: 8, signs: "per-order" }), "DOR");
 });
 
 Deno.test("RSR: the loss it reports is that of its planes", async () => {
-  const { block: planes, weights } = block(1);
-  const losses = await fitPlanes(planes, weights, { sweeps: 4, tolerance: 0, signs: "joint" }, kernels);
-  const Q = await decode(planes, kernels);
+  const { planes, weights } = group(1);
+  const losses = await rsr(planes, weights, { ...joint, sweeps: 4 });
+  const Q = await decode(planes, { kind, kernels });
   let loss = 0;
   W.data.forEach((w, p) => loss += weights.columnWeight[p % COLS] * (w - Q.data[p]) ** 2);
   assertAlmostEquals(losses.at(-1)! / loss, 1, 1e-5);
@@ -87,8 +84,8 @@ Deno.test("RSR: the loss it reports is that of its planes", async () => {
 
 Deno.test("refits and sequential signs never raise the loss in the conditional second moment", async () => {
   const { U } = await upperFactor(H);
-  const { block: planes, weights } = block(2);
-  await fitPlanes(planes, weights, { sweeps: 2, tolerance: 0, signs: "joint" }, kernels);
+  const { planes, weights } = group(2), steps = { kind, kernels, scratch: newScratch() };
+  await rsr(planes, weights, { ...joint, sweeps: 2 });
   // G = U⁻¹ U⁻ᵀ of the whole is the damped H itself.
   let mean = 0;
   for (let j = 0; j < COLS; j++) mean += H.data[j * COLS + j] / COLS;
@@ -96,16 +93,16 @@ Deno.test("refits and sequential signs never raise the loss in the conditional s
   const TG = (await kernels.gemm(W, matrix(COLS, COLS, Float32Array.from(G.data)))).data;
   const losses: number[] = [];
   const measure = async () => {
-    const E = blockError(W, await decode(planes, kernels), U, "exact").data;
+    const E = blockError(W, await decode(planes, { kind, kernels }), { U, compensation: "exact" }).data;
     losses.push(E.reduce((sum, e) => sum + e * e, 0));
   };
   await measure();
   for (let round = 0; round < 3; round++) {
-    await sequentialSigns(planes, U.data, kernels);
+    await recodeInTurn(planes, U.data, steps);
     await measure();
-    await refitRows(planes, { G, TG }, kernels);
+    await refitRows(planes, { G, TG }, steps);
     await measure();
-    await refitColumns(planes, { G, TG }, kernels);
+    await refitColumns(planes, { G, TG }, steps);
     await measure();
   }
   losses.forEach((loss, n) => assert(n === 0 || loss <= losses[n - 1] * (1 + 1e-6), `${losses}`));
@@ -118,18 +115,18 @@ Deno.test("refinement never raises tr((W - Q) H (W - Q)ᵀ), and the loss it rep
   for (let start = 0; start < COLS; start += width) {
     const x = new Float32Array(ROWS * width);
     for (let i = 0; i < ROWS; i++) x.set(W.data.subarray(i * COLS + start, i * COLS + start + width), i * width);
-    const planes = newBlock(x, ROWS, width, 2);
+    const group = newGroup(matrix(ROWS, width, x), { kind, order: 2 });
     const weights = { columnWeight: new Float64Array(width).fill(1), salient: new Uint8Array(0), salientWeight: 1 };
-    await fitPlanes(planes, weights, { sweeps: 3, tolerance: 0, signs: "joint" }, kernels);
-    placed.push({ start, block: planes });
+    await rsr(group, weights, { ...joint, sweeps: 3 });
+    placed.push({ start, group });
   }
   const losses: number[] = [];
   const onLoss = (loss: number) => losses.push(loss);
-  const loss = await refine(W, H, placed, planeSteps, { rounds: 2, sweeps: 2, kernels, onLoss });
+  const loss = await refine(W, placed, { H, kind, rounds: 2, sweeps: 2, kernels, onLoss });
   losses.forEach((value, n) => assert(n === 0 || value <= losses[n - 1] * (1 + 1e-6), `${losses}`));
   const Q = matrix(ROWS, COLS);
-  for (const { start, block } of placed) {
-    const part = await decode(block, kernels);
+  for (const { start, group } of placed) {
+    const part = await decode(group, { kind, kernels });
     for (let i = 0; i < ROWS; i++) Q.data.set(part.data.subarray(i * width, (i + 1) * width), i * COLS + start);
   }
   const zero = outputError(matrix(ROWS, COLS));
@@ -172,7 +169,7 @@ for (const profile of ["paper", "official", "plus"] as const) {
   });
 }
 
-Deno.test("a short last block works, and groups may have any width", async () => {
+Deno.test("a short last group works, and groups may have any width", async () => {
   for (const group of [7, 32, 48, 64]) {
     const q = await run({ group });
     assertEquals(blockOrders(q).length, Math.ceil(COLS / group));

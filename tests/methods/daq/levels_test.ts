@@ -1,11 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
-import { decodeBlock, newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
-import { levels, type LevelsOptions } from "../../../lib/methods/daq/levels.ts";
-import { levelSteps } from "../../../lib/methods/daq/levels_steps.ts";
-import { refitColumns, refitRows } from "../../../lib/methods/daq/levels_refit.ts";
-import { fitLevels } from "../../../lib/methods/daq/levels_rsr.ts";
+import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
+import { levels, type LevelsOptions, uniformLevels as kind } from "../../../lib/methods/daq/levels.ts";
+import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
+import { rsr } from "../../../lib/methods/daq/rsr.ts";
 import { blockError } from "../../../lib/quant/obs.ts";
 import { refine } from "../../../lib/methods/daq/refine.ts";
 import { levelsBytes } from "../../../lib/quant/forms/size.ts";
@@ -15,6 +14,7 @@ import { openRuntime } from "../../../lib/runtime/runtime.ts";
 import { referenceKernels as kernels } from "../../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../../lib/tensor/linalg.ts";
 import { type Matrix, matrix } from "../../../lib/tensor/matrix.ts";
+import { newScratch } from "../../../lib/tensor/scratch.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { damped, layer, objective } from "../../layers.ts";
 
@@ -27,7 +27,7 @@ const outputError = (Q: Matrix) => Math.sqrt(objective(W, Q, H) / objective(W, m
 const neverRises = (losses: number[], slack: number) =>
   losses.forEach((loss, n) => assert(n === 0 || loss <= losses[n - 1] * (1 + slack), `step ${n}: ${losses}`));
 
-const SHORT = { sweeps: 3, tolerance: 0 };
+const plain = { kind, tolerance: 0, signs: "joint", kernels } as const;
 const even = { columnWeight: new Float64Array(COLS).fill(1), salient: new Uint8Array(0), salientWeight: 1 };
 
 Deno.test("RSR: no half step raises the weighted loss, whatever the bits and weights, and the last is that of the scales", async () => {
@@ -37,13 +37,13 @@ Deno.test("RSR: no half step raises the weighted loss, whatever the bits and wei
     salientWeight: 3,
   };
   for (const order of [1, 2, 3]) {
-    const block = newLevelBlock(W.data, ROWS, COLS, order);
-    neverRises(await fitLevels(block, weights, { sweeps: 8, tolerance: 0 }, kernels), 1e-9);
+    const group = newGroup(W, { kind, order });
+    neverRises(await rsr(group, weights, { ...plain, sweeps: 8 }), 1e-9);
   }
   // One sweep leaves new codes, which can only be better than the loss of the scales that chose them.
-  const block = newLevelBlock(W.data, ROWS, COLS, 2);
-  const losses = await fitLevels(block, even, { sweeps: 12, tolerance: 0 }, kernels);
-  const Q = (await decodeBlock(block, kernels)).data;
+  const group = newGroup(W, { kind, order: 2 });
+  const losses = await rsr(group, even, { ...plain, sweeps: 12 });
+  const Q = (await decode(group, { kind, kernels })).data;
   const loss = W.data.reduce((sum, w, p) => sum + (w - Q[p]) ** 2, 0);
   assert(loss <= losses.at(-1)! * (1 + 1e-6));
 });
@@ -52,18 +52,18 @@ Deno.test("refits never raise the loss in a quadratic form, and leave nothing to
   const G = damped(H, 0.01);
   const { U } = await upperFactor(H);
   const TG = (await kernels.gemm(W, matrix(COLS, COLS, Float32Array.from(G.data)))).data;
-  const block = newLevelBlock(W.data, ROWS, COLS, 2);
-  await fitLevels(block, even, { sweeps: 2, tolerance: 0 }, kernels);
+  const group = newGroup(W, { kind, order: 2 }), steps = { kind, kernels, scratch: newScratch() };
+  await rsr(group, even, { ...plain, sweeps: 2 });
   const losses: number[] = [];
   const measure = async () => {
     // G = U⁻¹ U⁻ᵀ of the whole is the damped H itself.
-    const E = blockError(W, await decodeBlock(block, kernels), U, "exact").data;
+    const E = blockError(W, await decode(group, { kind, kernels }), { U, compensation: "exact" }).data;
     losses.push(E.reduce((sum, e) => sum + e * e, 0));
     return losses.at(-1)!;
   };
   await measure();
-  for (const [refit, scales] of [[refitRows, block.rowScale], [refitColumns, block.colScale]] as const) {
-    await refit(block, { G, TG }, kernels);
+  for (const [refit, scales] of [[refitRows, group.rowScale], [refitColumns, group.colScale]] as const) {
+    await refit(group, { G, TG }, steps);
     const least = await measure();
     for (const at of [0, 7]) {
       for (const factor of [0.99, 1.01]) {
@@ -85,19 +85,19 @@ Deno.test("refinement never raises tr((W - Q) H (W - Q)ᵀ), and the loss it rep
   for (let start = 0; start < COLS; start += width) {
     const x = new Float32Array(ROWS * width);
     for (let i = 0; i < ROWS; i++) x.set(W.data.subarray(i * COLS + start, i * COLS + start + width), i * width);
-    const block = newLevelBlock(x, ROWS, width, 1 + start / width);
-    await fitLevels(block, { ...even, columnWeight: new Float64Array(width).fill(1) }, SHORT, kernels);
-    placed.push({ start, block });
+    const group = newGroup(matrix(ROWS, width, x), { kind, order: 1 + start / width });
+    await rsr(group, { ...even, columnWeight: new Float64Array(width).fill(1) }, { ...plain, sweeps: 3 });
+    placed.push({ start, group });
   }
   const losses: number[] = [];
   const onLoss = (loss: number) => losses.push(loss);
   const form = matrix(COLS, COLS, Float32Array.from(Hd.data));
-  const loss = await refine(W, form, placed, levelSteps, { rounds: 2, sweeps: 2, kernels, onLoss });
+  const loss = await refine(W, placed, { H: form, kind, rounds: 2, sweeps: 2, kernels, onLoss });
   neverRises(losses, 1e-6);
   assert(losses.at(-1)! < 0.8 * losses[0]);
   const Q = matrix(ROWS, COLS);
-  for (const { start, block } of placed) {
-    const part = (await decodeBlock(block, kernels)).data;
+  for (const { start, group } of placed) {
+    const part = (await decode(group, { kind, kernels })).data;
     for (let i = 0; i < ROWS; i++) Q.data.set(part.subarray(i * width, (i + 1) * width), i * COLS + start);
   }
   assertAlmostEquals(loss / objective(W, Q, Hd), 1, 1e-4);
@@ -161,7 +161,7 @@ Deno.test("the same bytes with fast kernels on any number of threads", async () 
   assertEquals(answers[0], answers[1]);
 });
 
-Deno.test("a short last block works, dead inputs get weight 0, and allocations are kept", async () => {
+Deno.test("a short last group works, dead inputs get weight 0, and allocations are kept", async () => {
   const dead = matrix(COLS, COLS, Float32Array.from(H.data));
   for (let j = 0; j < COLS; j++) dead.data[3 * COLS + j] = dead.data[j * COLS + 3] = 0;
   for (const group of [7, 32, 48, 64]) {
@@ -191,7 +191,7 @@ Deno.test("names are canonical, and what has no meaning is refused", async () =>
   assertThrows(() => levels({ bits: 2, group: 0 }), RangeError, "positive integer");
   assertThrows(() => levels({ bits: 2, group: 16, profile: "paper" as "plus" }), RangeError, "paper");
   await assertRejects(() => levels({ bits: 2, group: 16 }).quantize({ name: "x", W }), TypeError, '"x"');
-  await assertRejects(() => run({ orders: { test: [2, 4, 2] } }), RangeError, "block 1 is given 4 bits");
+  await assertRejects(() => run({ orders: { test: [2, 4, 2] } }), RangeError, "group 1 is given 4 bits");
 });
 
 Deno.test("a second moment that no damping mends gives codes fitted without data, and the report says so", async () => {

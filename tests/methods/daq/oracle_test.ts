@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { daq, type DaqOptions } from "../../../lib/methods/daq/daq.ts";
-import { fitBlock, salientMask } from "../../../lib/methods/daq/fit.ts";
+import { fitGroup, salientMask } from "../../../lib/methods/daq/fit.ts";
+import { planes } from "../../../lib/methods/daq/planes.ts";
 import { profiles } from "../../../lib/methods/daq/options.ts";
 import { dequantize } from "../../../lib/quant/forms/decode.ts";
 import { referenceKernels } from "../../../lib/tensor/kernels.ts";
@@ -27,8 +28,13 @@ Deno.test("salient weights are those of the official code", () => {
 });
 
 for (const [order, atMost] of [[1, 2e-3], [2, 2e-2], [3, 2e-2]]) {
-  Deno.test(`one block at order ${order} is what the official code makes of it`, async () => {
-    const { Q } = await fitBlock(w, Ubb, order, profiles.official, undefined, referenceKernels);
+  Deno.test(`one group at order ${order} is what the official code makes of it`, async () => {
+    const { Q } = await fitGroup(w, Ubb, {
+      kind: planes,
+      order,
+      settings: profiles.official,
+      kernels: referenceKernels,
+    });
     const expected = await expectedBlock(order);
     let off = 0, size = 0;
     for (let p = 0; p < w.data.length; p++) {

@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { blockOrders, encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
+import { blockOrders, encodeGroups } from "../../../lib/quant/forms/grouped.ts";
 import { decodeLevels } from "../../../lib/quant/forms/levels.ts";
-import { decodeBlock, nearestLevel, newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
+import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
+import { nearestLevel, uniformLevels } from "../../../lib/methods/daq/levels.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { dequantize } from "../../../lib/quant/forms/decode.ts";
+import { matrix } from "../../../lib/tensor/matrix.ts";
 import { referenceKernels } from "../../../lib/tensor/kernels.ts";
-import { randomBlocks } from "../../methods/daq/random_blocks.ts";
+import { randomGroups } from "../../methods/daq/random_groups.ts";
 
 const linear = (rows: number, cols: number, group: number, tensors: QuantizedLinear["tensors"]): QuantizedLinear => ({
   name: "random",
@@ -17,7 +19,7 @@ const linear = (rows: number, cols: number, group: number, tensors: QuantizedLin
   report: {},
 });
 
-Deno.test("what is stored decodes to exactly what the blocks stand for, mixed orders and a short last block included", async () => {
+Deno.test("what is stored decodes to exactly what the groups stand for, mixed orders and a short last group included", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -25,13 +27,13 @@ Deno.test("what is stored decodes to exactly what the blocks stand for, mixed or
       fc.integer({ min: 1, max: 7 }),
       async (rows, orders, last) => {
         const widths = orders.map((_, b) => b === orders.length - 1 ? last : 7);
-        const blocks = randomBlocks(newLevelBlock, rows, widths, orders, 1);
+        const groups = randomGroups(uniformLevels, { rows, widths, orders, seed: 1 });
         const cols = widths.reduce((a, b) => a + b, 0);
-        const q = linear(rows, cols, 7, encodeBlocks(blocks));
+        const q = linear(rows, cols, 7, encodeGroups(groups));
         assertEquals(blockOrders(q), orders);
         const W = dequantize(q);
-        for (let b = 0; b < blocks.length; b++) {
-          const Q = (await decodeBlock(blocks[b], referenceKernels)).data;
+        for (let b = 0; b < groups.length; b++) {
+          const Q = (await decode(groups[b], { kind: uniformLevels, kernels: referenceKernels })).data;
           for (let i = 0; i < rows; i++) {
             const at = i * cols + 7 * b;
             assertEquals(W.data.slice(at, at + widths[b]), Q.slice(i * widths[b], (i + 1) * widths[b]));
@@ -44,17 +46,17 @@ Deno.test("what is stored decodes to exactly what the blocks stand for, mixed or
 });
 
 Deno.test("two bits by hand: w = a c (2q - 3)", () => {
-  const block = newLevelBlock(new Float32Array(4), 1, 4, 2);
-  block.codes.set([0, 1, 2, 3]);
-  block.rowScale.set([0.5]);
-  block.colScale.set([1, 2, 1, -4]);
-  const tensors = encodeBlocks([block]);
+  const group = newGroup(matrix(1, 4), { kind: uniformLevels, order: 2 });
+  group.codes.set([0, 1, 2, 3]);
+  group.rowScale.set([0.5]);
+  group.colScale.set([1, 2, 1, -4]);
+  const tensors = encodeGroups([group]);
   assertEquals(tensors.codes.bytes, Uint8Array.of(0b11_10_01_00));
   assertEquals(Array.from(decodeLevels(linear(1, 4, 4, tensors)).data), [-1.5, -1, 0.5, -6]);
 });
 
 Deno.test("one bit decodes as one binary plane does", () => {
-  const q = linear(5, 8, 8, encodeBlocks(randomBlocks(newLevelBlock, 5, [8], [1], 2)));
+  const q = linear(5, 8, 8, encodeGroups(randomGroups(uniformLevels, { rows: 5, widths: [8], orders: [1], seed: 2 })));
   assertEquals(dequantize(q), dequantize({ ...q, format: "binary" }));
 });
 
@@ -72,7 +74,7 @@ Deno.test("the nearest level is nearest", () => {
 });
 
 Deno.test("a stored linear that does not fit its shape is refused", () => {
-  const tensors = encodeBlocks(randomBlocks(newLevelBlock, 4, [8, 8], [2, 3], 3));
+  const tensors = encodeGroups(randomGroups(uniformLevels, { rows: 4, widths: [8, 8], orders: [2, 3], seed: 3 }));
   const q = linear(4, 16, 8, tensors);
   assertThrows(
     () => decodeLevels({ ...q, shape: [40, 16] }),

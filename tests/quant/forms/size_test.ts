@@ -1,16 +1,17 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { rtn } from "../../../lib/methods/rtn.ts";
-import { encodeBlocks } from "../../../lib/quant/forms/grouped.ts";
-import { newBlock } from "../../../lib/methods/daq/block.ts";
-import { newLevelBlock } from "../../../lib/methods/daq/levels_block.ts";
+import { encodeGroups } from "../../../lib/quant/forms/grouped.ts";
+import { type GroupKind, newGroup } from "../../../lib/methods/daq/group.ts";
+import { uniformLevels } from "../../../lib/methods/daq/levels.ts";
+import { planes } from "../../../lib/methods/daq/planes.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
 import { withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
 import { binaryBytes, levelsBytes, uniformBytes } from "../../../lib/quant/forms/size.ts";
 import { storedBits } from "../../../lib/quant/forms/decode.ts";
 import { matrix } from "../../../lib/tensor/matrix.ts";
 
-Deno.test("the bytes foretold for block-wise forms are those that encoders write, whatever the shape", () => {
+Deno.test("the bytes foretold for forms with groups of columns are those that encoders write, whatever the shape", () => {
   fc.assert(
     fc.property(
       fc.record({
@@ -22,19 +23,12 @@ Deno.test("the bytes foretold for block-wise forms are those that encoders write
       ({ rows, cols, order, group }) => {
         const widths: number[] = [];
         for (let start = 0; start < cols; start += group) widths.push(Math.min(group, cols - start));
-        const x = (width: number) => new Float32Array(rows * width);
+        const tensorsOf = (kind: GroupKind) =>
+          encodeGroups(widths.map((width) => newGroup(matrix(rows, width), { kind, order })));
         const linear = { name: "x", shape: [rows, cols], config: { group }, report: {} } as const;
         const forms: [QuantizedLinear, typeof binaryBytes][] = [
-          [{
-            ...linear,
-            format: "binary",
-            tensors: encodeBlocks(widths.map((w) => newBlock(x(w), rows, w, order))),
-          }, binaryBytes],
-          [{
-            ...linear,
-            format: "levels",
-            tensors: encodeBlocks(widths.map((w) => newLevelBlock(x(w), rows, w, order))),
-          }, levelsBytes],
+          [{ ...linear, format: "binary", tensors: tensorsOf(planes) }, binaryBytes],
+          [{ ...linear, format: "levels", tensors: tensorsOf(uniformLevels) }, levelsBytes],
         ];
         for (const [q, bytes] of forms) {
           assertEquals(storedBits(q), 8 * bytes({ rows, cols, order, group }));

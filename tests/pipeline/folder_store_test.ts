@@ -3,11 +3,7 @@ import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
-import { Engine } from "../../lib/model/engine.ts";
-import { Model } from "../../lib/model/model.ts";
-import { openRuntime } from "../../lib/runtime/runtime.ts";
-import { quantize } from "../../lib/pipeline/quantize.ts";
-import { quantizeCheckpoint, type QuantizeCheckpointOptions } from "../../lib/pipeline/quantize_checkpoint.ts";
+import { openQuantization, quantize, type QuantizeCheckpointOptions } from "../../lib/pipeline/quantize.ts";
 import { abmp } from "../../lib/methods/abmp.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { except } from "../../lib/quant/except.ts";
@@ -32,11 +28,9 @@ async function run(
   options: Partial<QuantizeCheckpointOptions> = {},
 ) {
   const checkpoint = await openCheckpoint(from);
-  await using runtime = await openRuntime({ device: "cpu", threads: 1 });
-  const { source: { name }, family, config, architecture, weights } = checkpoint;
-  await using model = new Model({ name, family, config, engine: new Engine(runtime, architecture), weights });
-  const all = { calibration, seed: 3, kernels: referenceKernels, batch: 2, heldOut: 1, ...options };
-  return await quantizeCheckpoint(checkpoint, model, method, out, all);
+  const all = { out, calibration, seed: 3, kernels: referenceKernels, batch: 2, heldOut: 1, ...options };
+  await using quantization = await openQuantization(checkpoint, method, { ...all, device: "cpu", threads: 1 });
+  return await quantization.run();
 }
 
 for (const [name, config] of Object.entries(familyConfigs)) {
