@@ -175,7 +175,11 @@ function channelOf(
   const categories = categoriesOf(layout, ref, traces);
   if (categories !== undefined) {
     const domain = ref[0] === "y" && axis.autorange !== "reversed" ? [...categories].reverse() : categories;
-    const labels = ref[0] === "x" ? labelsOf(categories, length / categories.length) : labelsOf(categories, Infinity);
+    const isX = ref[0] === "x";
+    const lines = Math.max(1, ...categories.map((label) => label.split("<br>").length));
+    // Vega sets the first line of a label beside its dot, not the middle of all.
+    const offset = isX ? {} : { labelOffset: -7 * (lines - 1) };
+    const labels = { ...labelsOf(categories, isX ? length / categories.length : Infinity), ...offset };
     return { type: "nominal", scale: { domain }, title, axis: { ...common, ticks: false, labelPadding: 6, ...labels } };
   }
   const isLog = axis.type === "log";
