@@ -12,10 +12,10 @@ import {
   titles,
 } from "./figure_parts.ts";
 import { colorsOf, ink, sequential } from "./look.ts";
-import { type Row, summarise } from "./rows.ts";
+import { type Row, summarise, type Summary } from "./rows.ts";
 import type { Axis, HeatmapTrace, ScatterTrace } from "./spec.ts";
 
-/** A paired difference b - a in the unit of `metric`. */
+/** A paired difference a - b in the unit of `metric`; `verdict` is on a. */
 export interface Difference {
   readonly a: string;
   readonly b: string;
@@ -45,7 +45,7 @@ export function differenceDots(comparisons: readonly Difference[], options: Omit
     const [scale, unit, digits] = metric === "accuracy" ? [100, "points of accuracy", 1] : [1, metric, 4];
     const nameOf = ({ a, b, difference, standardError, verdict }: Difference) => {
       const size = `${Math.abs(difference * scale).toFixed(digits)} ± ${(standardError * scale).toFixed(digits)}`;
-      return `${label(b)} − ${label(a)}<br>${difference < 0 ? "−" : "+"}${size}, ${verdict}`;
+      return `${label(a)} − ${label(b)}<br>${difference < 0 ? "−" : "+"}${size}, ${verdict}`;
     };
     axes[`xaxis${ref}`] = { title: { text: `difference, ${unit}` }, zeroline: true, rangemode: "tozero" };
     axes[`yaxis${ref}`] = {
@@ -91,68 +91,79 @@ function intervalOf({ difference, standardError, interval }: Difference): readon
   return interval ?? [difference - 2 * standardError, difference + 2 * standardError];
 }
 
-export interface ParetoOptions extends Labels {
+export interface ParetoOptions extends Omit<Labels, "scale" | "value"> {
   /** The field that names a method. */
   readonly series?: string;
   /** The field whose values are the points of a method; their bits are averaged. */
   readonly point?: string;
-  /** Whether much is good; by default "max" for accuracy, "min" for everything else. */
-  readonly best?: "max" | "min";
 }
 
 /**
- * What each method reaches with how many counted bits: a colour for each method, the front as a stepped line (the best
- * that at most so many bits give), rows at 16 bits or more as a dashed line. Rows must have one metric.
+ * What each method reaches with how many counted bits, a panel for each metric: a colour for each method, the front as
+ * a stepped line (the best that at most so many bits give), rows at 16 bits or more as a dashed line. Much accuracy is
+ * good, and little of everything else.
  */
 export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): Figure {
   const { series = "method", point = "bitsPerWeight", label = same } = options;
-  const metric = rows[0]?.metric ?? "";
-  const { best = metric === "accuracy" ? "max" : "min", scale = metric === "accuracy" ? 100 : 1 } = options;
-  const bitsOf = ({ rows }: { readonly rows: readonly Row[] }) =>
-    rows.reduce((sum, row) => sum + row.bitsPerWeight, 0) / rows.length;
-  const groups = summarise(rows.filter(({ bitsPerWeight }) => bitsPerWeight < 16), [series, point])
-    .sort((a, b) => bitsOf(a) - bitsOf(b));
-  const names = distinct(groups.map(({ keys }) => String(keys[series])));
-  const full = summarise(rows.filter(({ bitsPerWeight }) => bitsPerWeight >= 16), [series]);
-  const colors = colorsOf([...full.map(({ keys }) => String(keys[series])), ...names]);
+  const names = distinct(rows.map((row) => String(row[series])));
+  const colors = colorsOf(names);
+  const panels = [...Map.groupBy(rows, ({ metric }) => metric)];
+  const domains = stacked(panels.map(() => 1), 0.1);
+  const axes: Record<string, Axis> = {};
+  const data = panels.flatMap(([metric, own], p): ScatterTrace[] => {
+    const ref = p === 0 ? "" : String(p + 1);
+    const place = { xaxis: `x${ref}`, yaxis: `y${ref}`, showlegend: p === 0 };
+    const scale = metric === "accuracy" ? 100 : 1;
+    const groups = summarise(own.filter(({ bitsPerWeight }) => bitsPerWeight < 16), [series, point])
+      .sort((a, b) => bitsOf(a) - bitsOf(b));
+    const full = summarise(own.filter(({ bitsPerWeight }) => bitsPerWeight >= 16), [series]);
+    const ends = groups.length === 0 ? [] : [bitsOf(groups[0]), bitsOf(groups.at(-1)!)];
+    const front = frontOf(groups, metric === "accuracy" ? "max" : "min");
+    const last = p === panels.length - 1;
+    axes[`xaxis${ref}`] = last ? { title: { text: "stored bits per weight, everything counted" } } : {};
+    const text = metric === "accuracy" ? "accuracy (%)" : metric;
+    axes[`yaxis${ref}`] = { title: { text }, domain: domains[p] };
+    const traces: ScatterTrace[] = full.map(({ keys, mean }) => ({
+      type: "scatter",
+      mode: "lines",
+      name: label(String(keys[series])),
+      x: ends,
+      y: ends.map(() => mean * scale),
+      line: { color: colors[names.indexOf(String(keys[series]))], dash: "dash" },
+      ...place,
+    }));
+    traces.push({
+      type: "scatter",
+      mode: "lines",
+      name: "front",
+      x: [...front.map(bitsOf), ...ends.slice(1)],
+      y: [...front, ...front.slice(-1)].map(({ mean }) => mean * scale),
+      line: { color: ink, width: 1.4, shape: "hv" },
+      ...place,
+    });
+    for (const [i, name] of names.entries()) {
+      const points = groups.filter(({ keys }) => String(keys[series]) === name);
+      if (points.length === 0) continue;
+      const marker = { color: colors[i], size: 9, symbol: symbols[i % symbols.length] };
+      const measured = measuredPoints(points, bitsOf, { scale, name: label(name), mode: "markers", marker });
+      traces.push({ ...measured, ...place, text: points.map(({ keys }) => String(keys[point])) });
+    }
+    return traces;
+  });
+  const height = 120 + 330 * panels.length;
+  return figure({ data, layout: { ...titles(options, "What a bit buys", basisOf(rows)), height, ...axes } });
+}
+
+const bitsOf = ({ rows }: { readonly rows: readonly Row[] }) =>
+  rows.reduce((sum, row) => sum + row.bitsPerWeight, 0) / rows.length;
+
+/** Those of the groups, by rising bits, that no other beats with at most their bits. */
+function frontOf(groups: readonly Summary[], best: "max" | "min"): Summary[] {
   const better = (a: number, b: number) => best === "max" ? a > b : a < b;
-  const front = groups.filter((group, i) =>
+  return groups.filter((group, i) =>
     groups.slice(0, i).every((other) => better(group.mean, other.mean)) &&
     groups.slice(i + 1).every((other) => bitsOf(other) > bitsOf(group) || !better(other.mean, group.mean))
   );
-  const ends = groups.length === 0 ? [] : [bitsOf(groups[0]), bitsOf(groups.at(-1)!)];
-  const data: ScatterTrace[] = full.map(({ keys, mean }, i) => ({
-    type: "scatter",
-    mode: "lines",
-    name: label(String(keys[series])),
-    x: ends,
-    y: ends.map(() => mean * scale),
-    line: { color: colors[i], dash: "dash" },
-  }));
-  data.push({
-    type: "scatter",
-    mode: "lines",
-    name: "front",
-    x: [...front.map(bitsOf), ...ends.slice(1)],
-    y: [...front, ...front.slice(-1)].map(({ mean }) => mean * scale),
-    line: { color: ink, width: 1.4, shape: "hv" },
-  });
-  names.forEach((name, i) => {
-    const own = groups.filter(({ keys }) => String(keys[series]) === name);
-    const marker = { color: colors[full.length + i], size: 10, symbol: symbols[i % symbols.length] };
-    const text = own.map(({ keys }) => String(keys[point]));
-    data.push({ ...measuredPoints(own, bitsOf, { scale, name: label(name), mode: "markers", marker }), text });
-  });
-  const title = metric === "accuracy" ? "accuracy (%)" : metric;
-  return figure({
-    data,
-    layout: {
-      ...titles(options, "What a bit buys", basisOf(rows)),
-      height: 480,
-      xaxis: { title: { text: "stored bits per weight, everything counted" } },
-      yaxis: { title: { text: options.value ?? title } },
-    },
-  });
 }
 
 /**

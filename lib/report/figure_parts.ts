@@ -21,12 +21,14 @@ export interface Labels {
 /** What stands under a figure's title unless the caller has better: error bars, seeds, items and counted bits of `rows`. */
 export function basisOf(rows: readonly Row[]): string {
   if (rows.length === 0) return "no rows";
-  const seeds = distinct(rows.map(({ seed }) => seed)).length;
+  // A row that is a mean over seeds says of how many; its error is that of seeds and items together.
+  const over = rows.map((row) => Number(row.seeds ?? 0)), joint = Math.max(...over);
+  const seeds = joint || distinct(rows.map(({ seed }) => seed)).length;
   const stored = rows.map(({ bitsPerWeight }) => bitsPerWeight);
   const quantised = stored.filter((bits) => bits < 16);
   const bits = spanOf(quantised.length > 0 ? quantised : stored, 3);
   return [
-    seeds > 1 ? `mean ± standard error over ${seeds} seeds` : "one seed, ± sampling error",
+    seeds > 1 ? `mean ± standard error over ${seeds} seeds${joint ? " and items" : ""}` : "one seed, ± sampling error",
     `n = ${spanOf(rows.map(({ n }) => n))} per task`,
     `${bits} bits per weight, all counted`,
   ].join("; ");

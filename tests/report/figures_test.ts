@@ -65,8 +65,8 @@ Deno.test("ablationDots: a line for each setting, sides share their lines and ab
 });
 
 const difference = {
-  a: "GPTQ",
-  b: "levels",
+  a: "levels",
+  b: "GPTQ",
   metric: "accuracy",
   difference: 0.05,
   standardError: 0.01,
@@ -78,7 +78,7 @@ const difference = {
 Deno.test("differenceDots: intervals as given or two standard errors, hollow when they hold zero, a panel for each metric", () => {
   const made = differenceDots([
     { ...difference, interval: [0.02, 0.09] },
-    { ...difference, b: "RTN", difference: -0.01, verdict: "no clear difference" },
+    { ...difference, a: "RTN", difference: -0.01, verdict: "no clear difference" },
     { ...difference, metric: "nats per token", difference: -0.3, standardError: 0.1 },
   ]);
   const [clear, open, nats] = made.data as ScatterTrace[];
@@ -92,6 +92,18 @@ Deno.test("differenceDots: intervals as given or two standard errors, hollow whe
   assertEquals(made.layout.title!.subtitle!.text, "intervals of two standard errors; 5 seeds, n = 400");
   const axis = made.layout.xaxis!;
   assertEquals([axis.zeroline, axis.rangemode], [true, "tozero"]);
+});
+
+Deno.test("paretoFront: a panel for each metric, methods named once", () => {
+  const made = paretoFront(["accuracy", "nats per token"].flatMap((metric) => [
+    row({ metric, method: "GPTQ", bitsPerWeight: 2, value: 0.5 }),
+    row({ metric, method: "levels", bitsPerWeight: 3, value: 0.75 }),
+  ]));
+  const data = made.data as ScatterTrace[];
+  assertEquals(data.filter(({ showlegend }) => showlegend).map(({ name }) => name), ["front", "GPTQ", "levels"]);
+  const fronts = data.filter(({ name }) => name === "front");
+  // Much accuracy is good: three bits are on the front. Few nats are: they are not.
+  assertEquals(fronts.map(({ x, yaxis }) => [x, yaxis]), [[[2, 3, 3], "y"], [[2, 3], "y2"]]);
 });
 
 Deno.test("paretoFront: the front is what no other reaches with as few bits, full precision is dashed", () => {
