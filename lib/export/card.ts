@@ -18,8 +18,9 @@ export function weightsCard(checkpoint: Checkpoint, files: readonly string[]): s
   if (checkpoint.stored.section) {
     lines.push(
       "",
-      "The weights are what the quantised ones decode to, rounded to the type in config.json. The folder is as large as",
-      "the original: it shows what quantisation did to the answers, not what it saves.",
+      "Quantised weights are what they decode to, rounded to the type in config.json; all others are as they were, in the",
+      "type that they had. The folder is as large as the original: it shows what quantisation did to the answers, not",
+      "what it saves.",
     );
   }
   const missing = codeOf(checkpoint.source.config).filter((file) => !files.includes(file));

@@ -75,10 +75,14 @@ type Writer = (
 const writers: Readonly<Record<ExportFormat, Writer>> = {
   async hf(checkpoint, dir, { maxShardBytes, signal, onProgress }, beside) {
     await writeText(`${dir}/${CARD}`, weightsCard(checkpoint, beside), { signal });
-    const dtype = exportedType(checkpoint);
+    const dtype = decodedType(checkpoint);
     const shapes = tensorShapes(checkpoint.family, checkpoint.architecture);
-    const heads = [...shapes].map(([name, shape]) => ({ name, dtype, shape }));
-    const read = (name: string) => tensorBytes(checkpoint, name, { shape: shapes.get(name)!, dtype });
+    const { source: { tensors }, stored } = checkpoint;
+    // What is not quantised stays as it is: checkpoints keep norms and biases in float32 where the rest of the model must not round them.
+    // Opening it has checked that they are floats.
+    const typeOf = (name: string) => stored.has(name) ? dtype : tensors.info(name).dtype as FloatType;
+    const heads = [...shapes].map(([name, shape]) => ({ name, dtype: typeOf(name), shape }));
+    const read = (name: string) => tensorBytes(checkpoint, name, { shape: shapes.get(name)!, dtype: typeOf(name) });
     const config = plainConfig(checkpoint);
     if (config.dtype === undefined) config.torch_dtype = torchTypes[dtype];
     const { files } = await writeShards(dir, heads, { read, config, maxShardBytes, signal, onProgress });
@@ -94,8 +98,8 @@ const writers: Readonly<Record<ExportFormat, Writer>> = {
 
 const CARD = "README.md";
 
-/** The type of the written weights: that of the config, bf16 where it names none. */
-function exportedType({ config }: Checkpoint): FloatType {
+/** The type of weights that were quantised: that of the config, bf16 where it names none. */
+function decodedType({ config }: Checkpoint): FloatType {
   const named = String(config.torch_dtype ?? config.dtype ?? "bfloat16");
   return named === "float32" ? "F32" : savedTypes[named] ?? "BF16";
 }

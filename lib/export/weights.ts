@@ -1,6 +1,4 @@
 /** The weights of a checkpoint for its exports: what quantised matrices decode to, as bytes of the wanted type, some rows in memory at a time. */
-import { rowsOf } from "../quant/forms/rows_of.ts";
-import type { QuantizedLinear } from "../quant/method.ts";
 import type { Checkpoint } from "../checkpoint/open.ts";
 import { encodeFloats } from "../checkpoint/save.ts";
 import { QuantizedSource } from "../model/weights.ts";
@@ -26,7 +24,7 @@ export async function* tensorBytes(
   const q = await stored.read(name);
   const source = new QuantizedSource(tensors, () => q);
   const [rows, cols = 1] = shape;
-  const step = shape.length === 2 && inRows(q) ? Math.max(1, Math.floor(piece / cols)) : rows;
+  const step = shape.length === 2 ? Math.max(1, Math.floor(piece / cols)) : rows;
   for (let from = 0; from < rows; from += step) {
     const whole = step >= rows;
     const values = whole
@@ -35,18 +33,6 @@ export async function* tensorBytes(
     const bytes = encodeFloats(dtype, values);
     checkFinite(name, values, bytes, dtype);
     yield bytes;
-  }
-}
-
-/** Whether a few rows can be decoded without the others. */
-function inRows(q: QuantizedLinear | undefined): boolean {
-  if (!q) return true;
-  try {
-    rowsOf(q, { from: 0, to: 1 });
-    return true;
-  } catch (error) {
-    if (error instanceof TypeError) return false; // its form is not by rows: it is decoded whole
-    throw error;
   }
 }
 

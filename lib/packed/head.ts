@@ -16,7 +16,7 @@ const ROWS = 32768;
 export class PackedHead implements AsyncDisposable {
   private constructor(readonly architecture: Architecture, readonly sessions: readonly Session[]) {}
 
-  /** Sessions go to `openers` in turn. `q` is the head `[vocab, width]` in any stored form; forms whose rows cannot be taken apart run in one session. */
+  /** Sessions go to `openers` in turn. `q` is the head `[vocab, width]` in any stored form. */
   static async open(
     openers: readonly SessionOpener[],
     a: Architecture,
@@ -24,10 +24,9 @@ export class PackedHead implements AsyncDisposable {
     q: QuantizedLinear,
     { rowsPerSession = ROWS, ...options }: PackLinearOptions & { readonly rowsPerSession?: number } = {},
   ): Promise<PackedHead> {
-    const step = q.format === "uniform" && !q.tensors.g_idx ? rowsPerSession : a.vocabSize;
     const sessions: Session[] = [];
-    for (let from = 0; from < a.vocabSize; from += step) {
-      const rows = rowsOf(q, { from, to: Math.min(from + step, a.vocabSize) });
+    for (let from = 0; from < a.vocabSize; from += rowsPerSession) {
+      const rows = rowsOf(q, { from, to: Math.min(from + rowsPerSession, a.vocabSize) });
       const opener = openers[sessions.length % openers.length];
       const packed = packLinear(rows, options);
       const g = new Graph();

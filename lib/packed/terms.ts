@@ -6,43 +6,20 @@ import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowScalesOf } from "../quant/forms/row_scales.ts";
 import { fillCodes, recode } from "./codes.ts";
-import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./kernel.ts";
+import { kernelBlock, runsOf, type StoredTerms, type Term } from "./kernel.ts";
+import { levelParts, type Part, planeParts, type StoredBlock } from "./parts.ts";
 import { uniformTerms } from "./uniform.ts";
 
 /**
  * The terms of a stored linear. `narrow` keeps two-bit codes in two bits, which the kernels with int8 activations want; without, they take four, which
  * those with float activations want.
  *
- * @throws RangeError when a tensor does not fit the shape, TypeError for an unknown form.
+ * @throws RangeError when a tensor does not fit the shape or a code has more bits than a term takes, TypeError for an unknown form.
  */
 export function termsOf(q: QuantizedLinear, narrow: boolean): StoredTerms {
   if (q.format === "uniform") return uniformTerms(q, narrow);
   if (q.format === "binary" || q.format === "levels") return { terms: blockTerms(q, narrow) };
   throw new TypeError(`Cannot run "${q.name}" packed: its format is "${q.format}", wanted uniform, binary or levels`);
-}
-
-/** A column block of the forms `binary` and `levels`: where its parts stand in the stored tensors. */
-interface StoredBlock extends Run {
-  readonly order: number;
-  /** Its codes start at this byte. */
-  readonly byte: number;
-  /** Its first row of row scales. */
-  readonly plane: number;
-  /** Its first column scale. */
-  readonly scale: number;
-}
-
-/** One term of a block-wise form: which blocks it reads, and how codes and scales enter. */
-interface Part {
-  readonly blocks: readonly StoredBlock[];
-  readonly bits: 2 | 4;
-  /** Factor on row scales. */
-  readonly factor: number;
-  /** Added to the block's first row and column scale: the plane. */
-  readonly plane: number;
-  /** What a stored code of so many bits becomes. */
-  map(code: number, order: number): number;
-  readonly shifted?: boolean;
 }
 
 function blockTerms(q: QuantizedLinear, narrow: boolean): Term[] {
@@ -67,39 +44,10 @@ function blockTerms(q: QuantizedLinear, narrow: boolean): Term[] {
   ) {
     if (found !== wanted) throw new RangeError(`Cannot run "${q.name}": it has ${found} ${what}, wanted ${wanted}`);
   }
-  const parts = binary ? planes(blocks, narrow) : levels(blocks, narrow);
-  return parts.map((part) => blockTerm(part, rows, kernelBlock(group), codes, rowScale, colScale));
-}
-
-/** Form `binary`: one term per sign plane, codes one above and below the zero point. */
-function planes(blocks: readonly StoredBlock[], narrow: boolean): Part[] {
-  const bits = narrow ? 2 : 4, zero = 1 << (bits - 1);
-  return [0, 1, 2].map((plane): Part => ({
-    blocks: blocks.filter((b) => b.order > plane),
-    bits,
-    factor: 1,
-    plane,
-    map: (code) => zero + ((code >> plane) & 1 ? 1 : -1),
-  })).filter((part) => part.blocks.length > 0);
-}
-
-/** Form `levels`: one term per number of bits, levels 2 q - (2^K - 1) above the zero point. In two bits, K = 2 is 2 a (q - 2) + a. */
-function levels(blocks: readonly StoredBlock[], narrow: boolean): Part[] {
-  return [1, 2, 3].map((order): Part => {
-    const chosen = blocks.filter((b) => b.order === order);
-    if (order === 2 && narrow) {
-      return {
-        blocks: chosen,
-        bits: 2,
-        factor: 2,
-        plane: 0,
-        map: (code) => code,
-        shifted: true,
-      };
-    }
-    const bits = narrow && order === 1 ? 2 : 4, zero = 1 << (bits - 1);
-    return { blocks: chosen, bits, factor: 1, plane: 0, map: (code) => zero + 2 * code - (2 ** order - 1) };
-  }).filter((part) => part.blocks.length > 0);
+  const parts = binary ? planeParts : levelParts;
+  return parts(q.name, blocks, narrow).map((part) =>
+    blockTerm(part, rows, kernelBlock(group), codes, rowScale, colScale)
+  );
 }
 
 function blockTerm(

@@ -1,6 +1,6 @@
 /** The stored form `uniform` as a product that `MatMulNBits` computes: 2, 4 and 8 bits as they are, three in four, five to seven in eight. */
 import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
-import { bytesOf, halvesOf } from "../quant/forms/grouped.ts";
+import { bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { readUniform } from "../quant/forms/uniform.ts";
 import { fillCodes, recode } from "./codes.ts";
@@ -19,10 +19,14 @@ interface Part {
 
 /**
  * The terms of a linear; with a `g_idx`, columns are sorted by group. See `termsOf`. Codes of more than four bits are halved where activations stay
- * float, since kernels of eight bits are slow there: code - zero is 16 (high - high zero) + (low - low zero).
+ * float, since kernels of eight bits are slow there: code - zero is 16 (high - high zero) + (low - low zero). Throws `RangeError` for other numbers of bits
+ * than 1 to 8, and when a tensor does not fit.
  */
 export function uniformTerms(q: QuantizedLinear, narrow: boolean): StoredTerms {
   const bits = Number(q.config.bits);
+  if (!(Number.isInteger(bits) && bits >= 1 && bits <= 8)) {
+    throw new RangeError(`Cannot run "${q.name}" packed: its codes have ${bits} bits, wanted 1 to 8; run it dense`);
+  }
   const [rows, cols] = q.shape;
   const { order, groups, codes: stream } = layout(q);
   const { scales, zeros } = grid(q, groups.length);
@@ -84,18 +88,18 @@ function term(
 /** Groups in the order of their columns; with `g_idx` the order that brings them together, and the codes in it. */
 function layout(q: QuantizedLinear): { order?: Int32Array; groups: Group[]; codes: Uint8Array } {
   const [rows, cols] = q.shape;
-  const group = Number(q.config.group);
+  const group = groupOf(q);
   const sizes = new Array<number>(Math.ceil(cols / group)).fill(0);
   let order: Int32Array | undefined, codes = bytesOf(q, "codes");
   if (q.tensors.g_idx) {
-    const layer = readUniform(q), groupOf = layer.groupOf!;
-    order = Int32Array.from(groupOf.keys()).sort((a, b) => groupOf[a] - groupOf[b] || a - b);
+    const layer = readUniform(q), map = layer.groupOf!;
+    order = Int32Array.from(map.keys()).sort((a, b) => map[a] - map[b] || a - b);
     const sorted = new Uint8Array(rows * cols);
     for (let i = 0; i < rows; i++) {
       for (let j = 0; j < cols; j++) sorted[i * cols + j] = layer.codes[i * cols + order[j]];
     }
     codes = packBits(sorted, layer.bits);
-    for (const g of groupOf) sizes[g]++;
+    for (const g of map) sizes[g]++;
   } else {
     for (let g = 0; g < sizes.length; g++) sizes[g] = Math.min(group, cols - g * group);
   }

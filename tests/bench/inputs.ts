@@ -15,6 +15,12 @@ export async function secondMoment(n: number, kernels: Kernels): Promise<Matrix6
   return matrix64(n, n, Float64Array.from(H.data, (x) => 2 * x));
 }
 
+/** The same layer with an H of its own: the factor of an H is kept for the next linear that brings it, and every timed run has to pay for its factor. */
+export function fresh<L extends { readonly H: Matrix64 }>(layer: L): L {
+  const { rows, cols, data } = layer.H;
+  return { ...layer, H: matrix64(rows, cols, data.subarray()) };
+}
+
 /** Weights `[rows, cols]` with tails heavier than a normal's. */
 export function weights(rows: number, cols: number): Matrix {
   const W = normal(rows, cols, "weights");

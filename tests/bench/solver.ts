@@ -1,6 +1,7 @@
 /**
  * The solver on the seven linears of one LLaDA-8B block, H given: seconds of each linear by where they go, the sum against its bar, and peak memory
- * with all weights of the block held. Arguments: methods to run (official, plus, gptq; all by default), and `only=down` for some of the linears.
+ * with all weights of the block held. Exits 1 when a bar is missed. Arguments: methods to run (official, plus, gptq; all by default), and `only=down`
+ * for some of the linears.
  */
 import process from "node:process";
 import { fastKernels } from "../../lib/runtime/kernels.ts";
@@ -13,7 +14,7 @@ import type { Kernels } from "../../lib/tensor/kernels.ts";
 import { type Matrix, matrix } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { weights } from "./inputs.ts";
-import { report, type Time, type Timing } from "./report.ts";
+import { type Bar, judge, report, type Time, type Timing, verdict } from "./report.ts";
 
 const N = 4096, M = 12288;
 /** Linears by the second moment they share, in the order of a pipeline: name, rows, columns. */
@@ -77,9 +78,9 @@ for (const [label, { method, atMost }] of Object.entries(methods)) {
   totals.push({ what, ...total, atMost: only ? undefined : atMost });
 }
 report("solver", totals, totals[0]);
-console.error(
-  `Peak memory ${peakBytes()} (at most 12 GB: ${process.resourceUsage().maxRSS * 1024 <= 12e9 ? "met" : "MISSED"})`,
-);
+const memory: Bar = { what: "peak memory", found: process.resourceUsage().maxRSS * 1024, atMost: 12e9 };
+console.error(`Peak memory ${peakBytes()} (at most 12 GB: ${verdict(memory)})`);
+judge([memory]);
 
 async function once(
   method: Method,

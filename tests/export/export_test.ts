@@ -93,6 +93,33 @@ Deno.test("hf export of a full-precision checkpoint is the checkpoint, byte for 
     }
   }));
 
+Deno.test("hf export: what the source holds in float32 beside bf16 matrices keeps every bit, quantised or not", () =>
+  inFolder(async (folder) => {
+    const config = { ...familyConfigs.Dream, torch_dtype: "bfloat16" }; // which has biases too
+    const weights = tinyWeights(config), plain = `${folder}/plain`, packed = `${folder}/packed`;
+    const tensors = checkpointTensors(config, weights, "BF16");
+    const single = Object.keys(tensors).filter((name) => tensors[name].shape.length === 1);
+    for (const name of single) {
+      const values = Float32Array.from({ length: tensors[name].shape[0] }, (_, i) => 1 + (i + 1) / 3000); // no bf16 numbers
+      tensors[name] = { dtype: "F32", shape: tensors[name].shape, bytes: new Uint8Array(values.buffer) };
+    }
+    assert(single.length >= 2 * 5 + 1, `${single}`);
+    await Deno.mkdir(plain);
+    await writeCheckpoint(plain, config, tensors);
+    await using model = await loadModel(plain, cpu);
+    await saveModel(await quantize(model, method), packed);
+    for (const from of [plain, packed]) {
+      const out = `${from}-out`;
+      await exportCheckpoint(from, { format: "hf", out });
+      const { source } = await openCheckpoint(out);
+      for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
+        assertEquals(source.tensors.info(name), { dtype, shape, bytes: bytes.length }, `${out}: ${name}`);
+        if (single.includes(name)) assertEquals(await source.tensors.read(name), bytes, `${out}: ${name}`);
+      }
+      assertEquals(source.config.torch_dtype, "bfloat16");
+    }
+  }));
+
 Deno.test("onnx export: the folder has what a program needs beside the graph, and the graph answers", () =>
   inFolder(async (folder) => {
     const { packed } = await prepare(folder, tinyConfig());

@@ -1,7 +1,7 @@
 /** Stored linears of every form, and how far packed nodes are from what they decode to. */
 import { assertEquals } from "@std/assert";
 import { Graph } from "../../lib/onnx/graph.ts";
-import { type AccuracyLevel, packedLinear, packLinear } from "../../lib/packed/linear.ts";
+import { packedLinear, packLinear, type PackLinearOptions } from "../../lib/packed/linear.ts";
 import type { Runtime } from "../../lib/runtime/runtime.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
@@ -15,6 +15,8 @@ const shape = { rows: 24, cols: 256, group: 64 };
 export const cases: Record<string, QuantizedLinear> = {
   "levels, 2 bits": randomBlocks("levels", { ...shape, orders: [2] }),
   "levels, 1, 2 and 3 bits": randomBlocks("levels", { ...shape, orders: [2, 1, 3] }),
+  "levels, 4 bits": randomBlocks("levels", { ...shape, orders: [4] }),
+  "levels, 1 to 4 bits": randomBlocks("levels", { ...shape, orders: [4, 1, 3, 2] }),
   "levels, groups of 32, last narrower": randomBlocks("levels", {
     rows: 9,
     cols: 107,
@@ -27,6 +29,8 @@ export const cases: Record<string, QuantizedLinear> = {
   "levels, row scales of 8 bits": withRowScaleBits(randomBlocks("levels", { ...shape, orders: [2] }), 8),
   "binary, 2 planes": randomBlocks("binary", { ...shape, orders: [2] }),
   "binary, 1, 2 and 3 planes": randomBlocks("binary", { ...shape, orders: [1, 3, 2, 2] }),
+  "binary, 4 planes": randomBlocks("binary", { ...shape, orders: [4] }),
+  "binary, 1 to 4 planes": randomBlocks("binary", { ...shape, orders: [2, 4, 1, 3] }),
   "binary, one plane, last narrower": randomBlocks("binary", { rows: 7, cols: 75, group: 32, orders: [1] }),
   "binary, groups of 20": randomBlocks("binary", { rows: 7, cols: 75, group: 20, orders: [1, 2, 3] }),
   "binary, row scales of 8 bits": withRowScaleBits(randomBlocks("binary", { ...shape, orders: [1, 2] }), 8),
@@ -56,14 +60,13 @@ cases["uniform, one group"] = randomUniform({ rows: 8, cols: 384, group: 384, bi
 export async function errors(
   runtime: Runtime,
   q: QuantizedLinear,
-  tokens: number,
-  accuracyLevel: AccuracyLevel,
+  { tokens, ...options }: PackLinearOptions & { readonly tokens: number },
 ): Promise<{ largest: number; rms: number }> {
   const [rows, cols] = q.shape, W = dequantize(q).data;
   const r = rng(2, "inputs", tokens);
   const x = Float32Array.from({ length: tokens * cols }, r.normal);
   const g = new Graph();
-  g.output("y", packedLinear(g, g.input("x", "float32", [1, "time", cols]), packLinear(q, { accuracyLevel })));
+  g.output("y", packedLinear(g, g.input("x", "float32", [1, "time", cols]), packLinear(q, options)));
   await using session = await runtime.session(g.encode(), g.external);
   const { y } = await session.run({ x: { dims: [1, tokens, cols], data: x } });
   assertEquals([...y.dims], [1, tokens, rows]);

@@ -139,13 +139,21 @@ Deno.test("what other threads take away are copies", async () => {
 Deno.test("a head in several sessions gives what it gives in one", async () => {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });
   const a = { ...architectureOf(tinyConfig()), vocabSize: 21 };
-  const q = randomUniform({ rows: 21, cols: 16, group: 16, bits: 4, symmetric: true });
   const norm = Float32Array.from({ length: 16 }, (_, i) => 1 + i / 16);
-  await using one = await PackedHead.open([runtime], a, norm, q);
-  await using three = await PackedHead.open([runtime], a, norm, q, { rowsPerSession: 8 });
-  assertEquals([one.sessions.length, three.sessions.length], [1, 3]);
   const x = { batch: 1, time: 5, data: Float32Array.from({ length: 80 }, (_, i) => Math.sin(i)) };
-  assertEquals((await three.logits(x)).data, (await one.logits(x)).data);
+  const shape = { rows: 21, cols: 16, group: 16 };
+  for (
+    const q of [
+      randomUniform({ ...shape, bits: 4, symmetric: true }),
+      randomUniform({ ...shape, bits: 3, symmetric: false }), // rows whose zero points fill no byte
+      randomBlocks("binary", { ...shape, group: 8, orders: [4, 1] }),
+    ]
+  ) {
+    await using one = await PackedHead.open([runtime], a, norm, q);
+    await using three = await PackedHead.open([runtime], a, norm, q, { rowsPerSession: 8 });
+    assertEquals([one.sessions.length, three.sessions.length], [1, 3]);
+    assertEquals((await three.logits(x)).data, (await one.logits(x)).data, q.name);
+  }
 });
 
 Deno.test("a stored form of another shape is refused, and so are sequences beyond the model's", async () => {

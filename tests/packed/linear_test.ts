@@ -10,9 +10,9 @@ Deno.test("packed linears give what their stored forms decode to", async (t) => 
   for (const [name, q] of Object.entries(cases)) {
     await t.step(name, async () => {
       for (const tokens of [1, 3, 17]) {
-        const float = await errors(runtime, q, tokens, 0);
+        const float = await errors(runtime, q, { tokens, accuracyLevel: 0 });
         assert(float.largest <= PACKED_FLOAT, `float activations: ${float.largest}`);
-        const int8 = await errors(runtime, q, tokens, 4);
+        const int8 = await errors(runtime, q, { tokens, accuracyLevel: 4 });
         assert(int8.rms <= PACKED_INT8, `int8 activations: ${int8.rms}`);
       }
     });
@@ -22,7 +22,7 @@ Deno.test("packed linears give what their stored forms decode to", async (t) => 
 Deno.test("what int8 activations cost, on layers wide enough to tell", async () => {
   await using runtime = await openRuntime({ device: "cpu", threads: 1 });
   const q = randomBlocks("levels", { rows: 64, cols: 1024, group: 128, orders: [2] });
-  const { rms } = await errors(runtime, q, 16, 4);
+  const { rms } = await errors(runtime, q, { tokens: 16, accuracyLevel: 4 });
   console.log(`int8 activations, Gaussian inputs: error ${(100 * rms).toFixed(2)} % of the outputs`);
   assert(rms > 1e-4, "activations were not rounded");
   assert(rms <= PACKED_INT8);

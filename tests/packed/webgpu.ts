@@ -11,11 +11,18 @@ import { architectureOf, randomTokens, tinyConfig } from "../model/tiny.ts";
 
 await using runtime = await openRuntime({ device: "webgpu" });
 await using cpu = await openRuntime({ device: "cpu", threads: 1 });
-const some = ["levels, 1, 2 and 3 bits", "binary, groups of 20", "uniform, 3 bits, indexed", "uniform, 8 bits"];
+const some = [
+  "levels, 1, 2 and 3 bits",
+  "binary, groups of 20",
+  "binary, 4 planes",
+  "levels, 4 bits",
+  "uniform, 3 bits, indexed",
+  "uniform, 8 bits",
+];
 const float: Record<string, number> = {};
-for (const name of some) float[name] = (await errors(runtime, cases[name], 3, 0)).largest;
+for (const name of some) float[name] = (await errors(runtime, cases[name], { tokens: 3, accuracyLevel: 0 })).largest;
 // A shape that webgpu has int8 kernels for.
-const int8 = (await errors(runtime, cases["levels, groups of 256"], 3, 4)).rms;
+const int8 = (await errors(runtime, cases["levels, groups of 256"], { tokens: 3, accuracyLevel: 4 })).rms;
 const config = tinyConfig(), parts = packedSource(config);
 const [layers, batch, tokens] = [2, 2, randomTokens(18, 3)];
 await using here = new Engine(cpu, architectureOf(config));
