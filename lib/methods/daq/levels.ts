@@ -4,8 +4,16 @@
  */
 import type { Method } from "../../quant/method.ts";
 import { defineRows } from "../../tensor/row_loop.ts";
-import { CHUNK, chunks, decodeLoop, type DescendArgs, type Group, type GroupKind } from "./group.ts";
-import type { PlaneArgs, SolveArgs } from "./group.ts";
+import {
+  CHUNK,
+  chunks,
+  decodeLoop,
+  type DescendArgs,
+  type Group,
+  type GroupKind,
+  type PlaneArgs,
+  type SolveArgs,
+} from "./group.ts";
 import { groupwise } from "./daq.ts";
 import { type DaqOptions, nameOf } from "./options.ts";
 import { planes } from "./planes.ts";

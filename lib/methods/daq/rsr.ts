@@ -3,8 +3,16 @@
  * Quant-dLLM, Alg. 2). The equations have signs B_k; levels have 2q - (2^K - 1) in their place: here both are z_k.
  */
 import type { Kernels } from "../../tensor/kernels.ts";
-import { CHUNK, chunks, type FitWeights, type Group, type GroupKind } from "./group.ts";
-import { loopsFor, type PlaneArgs, type RescaleArgs } from "./group.ts";
+import {
+  CHUNK,
+  chunks,
+  type FitWeights,
+  type Group,
+  type GroupKind,
+  loopsFor,
+  type PlaneArgs,
+  type RescaleArgs,
+} from "./group.ts";
 
 export interface RsrOptions {
   readonly kind: GroupKind;

@@ -5,8 +5,17 @@ import { invertLower } from "../../tensor/linalg.ts";
 import { matrix64 } from "../../tensor/matrix.ts";
 import { defineRows } from "../../tensor/row_loop.ts";
 import type { Scratch } from "../../tensor/scratch.ts";
-import { CHUNK, chunks, type DifferenceArgs, type Group, IN_PLACE, type InTurnArgs, type PlaneArgs } from "./group.ts";
-import { type GroupKind, loopsFor } from "./group.ts";
+import {
+  CHUNK,
+  chunks,
+  type DifferenceArgs,
+  type Group,
+  type GroupKind,
+  IN_PLACE,
+  type InTurnArgs,
+  loopsFor,
+  type PlaneArgs,
+} from "./group.ts";
 import { recodeBy, rescaleBy, type RowCodes } from "./rsr.ts";
 
 /** One entry of a group of planes. */

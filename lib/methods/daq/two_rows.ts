@@ -10,10 +10,8 @@ import { keepSums } from "./rsr.ts";
 /** Eq. 8 and the sums of Eq. 9, the signs chosen jointly or left alone. */
 function rescaleTwo(args: RescaleArgs, start: number, end: number): void {
   const { rows, width, x, codes, rowScale, colScale, columnWeight, salient, salientWeight, plane } = args;
-  const { epsilon, partial } = args,
-    joint = args.recode === "joint",
-    other = 1 - plane,
-    anySalient = salient.length > 0;
+  const { epsilon, partial } = args;
+  const joint = args.recode === "joint", other = 1 - plane, anySalient = salient.length > 0;
   const leftA = new Float64Array(width), leftB = new Float64Array(width);
   const omegaA = Float64Array.from(columnWeight), omegaB = Float64Array.from(columnWeight);
   const above = new Float64Array(width), below = new Float64Array(width);
