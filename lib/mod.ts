@@ -1,77 +1,63 @@
-/** quant-dllm: masked diffusion language models at 2 bits. The public vocabulary; no logic here. */
+/**
+ * quant-dllm: masked diffusion language models at 2 bits. The public vocabulary; no logic here.
+ *
+ * @module
+ */
 
-// Arrays
-export { type Matrix, matrix } from "./tensor/matrix.ts";
-export { rng } from "./tensor/rng.ts";
-export { NumericalError } from "./tensor/errors.ts";
-export { type Kernels, referenceKernels } from "./tensor/kernels.ts";
+// Models
+export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint } from "./checkpoint/open.ts";
+export { openSource } from "./checkpoint/hub/source.ts";
+export { saveModel } from "./checkpoint/save.ts";
+export type { Model } from "./model/model.ts";
+export { type Device, openRuntime } from "./runtime/runtime.ts";
+export { fastKernels } from "./runtime/kernels.ts";
+export type { Matrix } from "./tensor/matrix.ts";
+
+// Text and masks
+export { loadCorpus } from "./corpus/corpus.ts";
+export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
+export { samplerStates } from "./diffusion/states.ts";
 
 // Methods and stored forms
 export type { Method, QuantizedLinear } from "./quant/method.ts";
-export { dequantize, storedBits } from "./quant/forms/decode.ts";
-export { binaryBytes, levelsBytes, uniformBytes } from "./quant/forms/size.ts";
-export { abmp } from "./methods/abmp.ts";
-export { daq } from "./methods/daq/daq.ts";
-export { gptq } from "./methods/gptq.ts";
 export { rtn } from "./methods/rtn.ts";
+export { gptq } from "./methods/gptq.ts";
+export { daq } from "./methods/daq/daq.ts";
 export { levels } from "./methods/daq/levels.ts";
-export { scaled8, withRowScaleBits } from "./quant/forms/row_scales.ts";
+export { abmp } from "./methods/abmp.ts";
+export { scaled8 } from "./quant/forms/row_scales.ts";
 export { except } from "./quant/except.ts";
+export { dequantize, storedBits } from "./quant/forms/decode.ts";
+export { blockOrders } from "./quant/forms/grouped.ts";
+export { formBytes } from "./quant/forms/size.ts";
+export { lladaShapes } from "./model/families/families.ts";
 
-// Diffusion
-export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
-export type { Denoiser } from "./diffusion/denoiser.ts";
-export { dreamSampler, lladaSampler, sample, type Sampler } from "./diffusion/sampler.ts";
-
-// Models
-export { Engine } from "./model/engine.ts";
-export { familyOf, lladaShapes } from "./model/families/families.ts";
-export { type FastKernels, fastKernels } from "./runtime/kernels.ts";
-export type { Model } from "./model/model.ts";
-export { type Device, openRuntime } from "./runtime/runtime.ts";
-export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint } from "./checkpoint/open.ts";
-export { freeDisk, freeMemory } from "./checkpoint/files/free_space.ts";
-export { type CheckpointSource, openSource } from "./checkpoint/hub/source.ts";
-export type { ChatMessage } from "./checkpoint/tokenizer/tokenizer.ts";
-export { saveModel } from "./checkpoint/save.ts";
-
-// Quantising and measuring
-export { loadCorpus } from "./corpus/corpus.ts";
-export { type LinearReport, openQuantization, type Quantization, quantize } from "./pipeline/quantize.ts";
-export { relativeErrorOf } from "./pipeline/walk.ts";
+// Quantising
+export { openQuantization, type Quantization, quantize } from "./pipeline/quantize.ts";
 export { type Plan, planText } from "./pipeline/plan.ts";
-export { samplerStates } from "./pipeline/states.ts";
+export { blockScores, secondMoments } from "./pipeline/inspect.ts";
+export { relativeErrorOf } from "./pipeline/walk.ts";
+
+// Writing
+export type { Denoiser } from "./diffusion/denoiser.ts";
+export { dreamSampler, lladaSampler, type Sampler } from "./diffusion/sampler.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
-export { type Arm, type ArmInputs, identityOf, measure, type Measurement, pairedDifference } from "./evaluate/study.ts";
-export {
-  type ArmMean,
-  armMean,
-  compare,
-  type Comparison,
-  type Metric,
-  type Outcomes,
-  outcomesOf,
-  resolvable,
-} from "./evaluate/compare.ts";
-export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";
+
+// Measuring and comparing
 export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
-export { answerAccuracy } from "./evaluate/statements.ts";
+export { type Arm, type ArmInputs, identityOf, measure, type Measurement } from "./evaluate/study.ts";
+export { armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf } from "./evaluate/compare.ts";
+export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";
 
-// The testbed
-export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
-export { worldFiles } from "./nanoworld/files.ts";
-export { initialState, train, type TrainingPlan } from "./train/train.ts";
-export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./train/state.ts";
-
-// Reports
-export { version } from "./version.ts";
-export { decodeRows, encodeRows, type Row, summarise } from "./report/rows.ts";
+// Reporting
+export { decodeRows, encodeRows, type Row } from "./report/rows.ts";
 export { type Table, table, textTable } from "./report/table.ts";
 export { type Figure, figure } from "./report/figure.ts";
 export { ablationDots, calibrationCurve, mainBars } from "./report/figures.ts";
-export { differenceDots, errorHeatmap, histograms, lossCurve, paretoFront } from "./report/charts.ts";
+export { differenceDots, errorHeatmap, paretoFront } from "./report/charts.ts";
 export { page, type Section } from "./report/page.ts";
 export { type PaperNumbers, parsePaper } from "./report/paper.ts";
 export { ProgressMeter } from "./report/progress.ts";
+export { version } from "./version.ts";

@@ -1,15 +1,13 @@
 /** Sizes: this run's stored models, and LLaDA-8B by the same counting, beside the paper's Table 3. */
 import {
   type Arm,
-  binaryBytes,
-  levelsBytes,
+  formBytes,
   lladaShapes,
   type Measurement,
   type Model,
   type PaperNumbers,
   type Table,
   textTable,
-  uniformBytes,
 } from "quant-dllm";
 import type { Scale, Study } from "./studies.ts";
 
@@ -27,10 +25,10 @@ export interface StoredAs {
 
 /** Bytes of all tensors of LLaDA-8B with two planes, or levels of 2 bits, per linear; and the bits per weight of its linears. */
 export function llada8bBytes({ form, rowScaleBits, embedBits, headBits, group }: StoredAs) {
-  const bytesOf = form === "binary" ? binaryBytes : levelsBytes;
+  const bytesOf = formBytes[form];
   const vocabulary = { rows: 126464, cols: 4096 };
   const outside = (bits: number) =>
-    bits === 16 ? 2 * vocabulary.rows * vocabulary.cols : uniformBytes({ ...vocabulary, bits, group: 128 });
+    bits === 16 ? 2 * vocabulary.rows * vocabulary.cols : formBytes.uniform({ ...vocabulary, bits, group: 128 });
   const linears = llada8b.linears.reduce((sum, shape) => sum + bytesOf({ ...shape, order: 2, group, rowScaleBits }), 0);
   const weights = llada8b.linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
   const norms = 2 * (llada8b.otherWeights - 2 * vocabulary.rows * vocabulary.cols);
@@ -66,8 +64,8 @@ export function sizesTable(
   };
   lines.push(
     big("bf16", ({ rows, cols }) => 2 * rows * cols, "FP16"),
-    big("GPTQ 2 bits, group 128", (s) => uniformBytes({ ...s, bits: 2, group: 128 }), "GPTQ"),
-    big("Quant-dLLM, block 128", (s) => binaryBytes({ ...s, order: 2, group: 128 }), "Quant-dLLM"),
+    big("GPTQ 2 bits, group 128", (s) => formBytes.uniform({ ...s, bits: 2, group: 128 }), "GPTQ"),
+    big("Quant-dLLM, block 128", (s) => formBytes.binary({ ...s, order: 2, group: 128 }), "Quant-dLLM"),
   );
   const table = textTable(["model", "stored as", "bits per quantised weight", "size, all tensors", "paper"], lines, {
     labels: 2,

@@ -2,24 +2,22 @@
  * Trains nano-llada on NanoWorld and writes it as an ordinary LLaDA checkpoint: see `deno task train-nano --help`.
  * Stop it with Ctrl-C and start it again with the same options: it goes on from the last saved step.
  */
+import { type Device, openRuntime, saveModel } from "quant-dllm";
 import {
   answerAccuracy,
   createWorld,
-  type Device,
   Engine,
   familyOf,
   initialState,
   lladaConfig,
   modelFromTraining,
-  openRuntime,
   readTrainingState,
   rng,
-  saveModel,
   train,
   type TrainingPlan,
   WORLD_SEED,
   writeTrainingState,
-} from "quant-dllm";
+} from "quant-dllm/testbed";
 import { interruptSignal, main, positiveInteger, readOptions } from "./cli.ts";
 
 const options = readOptions("deno task train-nano [options]", {

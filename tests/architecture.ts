@@ -44,18 +44,20 @@ export const rooms: Readonly<Record<string, string>> = {
   "evaluate": "pipeline diffusion model* nanoworld quant* report version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };
-/** Scripts past lib/mod.ts: the world is written without native code, so that its task needs no permission but to read and write. */
+/** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */
+const doors: readonly string[] = ["mod.ts", "testbed.ts"];
+/** Scripts past them: the world is written without native code, so that its task needs no permission but to read and write. */
 const exceptions: readonly Edge[] = [
   { from: "scripts/make-world.ts", to: "lib/nanoworld" },
 ];
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
 const pure = "tensor format report nanoworld quant quant/forms methods methods/daq diffusion onnx".split(" ");
 
-/** The room of a path: the longest that fits; "mod.ts" or "version.ts" for a file of lib itself, undefined outside of lib or where no room fits. */
+/** The room of a path: the longest that fits; its name for a file of lib itself, undefined outside of lib or where no room fits. */
 function roomOf(path: string): string | undefined {
   if (!path.startsWith("lib/")) return undefined;
   const inside = path.slice(4);
-  if (inside === "mod.ts" || inside === "version.ts") return inside;
+  if (doors.includes(inside) || inside === "version.ts") return inside;
   return Object.keys(rooms).filter((room) => inside.startsWith(`${room}/`)).sort((a, b) => b.length - a.length)[0];
 }
 
@@ -63,20 +65,21 @@ function allowed({ from, to, types = false }: Edge): boolean {
   if (/^(scripts|notebooks)\//.test(from)) {
     if (!/^(\.|lib|tests|scripts)\b/.test(to)) return true;
     if (to.startsWith("scripts/")) return from.startsWith("scripts/");
-    return to === "lib/mod.ts" || exceptions.some((e) => e.from === from && to.startsWith(`${e.to}/`));
+    return doors.includes(to.replace(/^lib\//, "")) ||
+      exceptions.some((e) => e.from === from && to.startsWith(`${e.to}/`));
   }
   if (!from.startsWith("lib/")) return true;
   const [a, b] = [roomOf(from), roomOf(to)];
   if (a === undefined) return false;
   if (b === undefined) return !/^(\.|lib|tests|bench|data|scripts|notebooks)/.test(to);
-  if (b === "mod.ts") return false;
-  if (a === "mod.ts" || a === b) return true;
+  if (doors.includes(b)) return false;
+  if (doors.includes(a) || a === b) return true;
   if (a === "version.ts") return false;
   const may = rooms[a].split(" ");
   return b === "tensor" || may.includes(b) || (types && may.includes(`${b}*`));
 }
 
-/** Edges that the table of rooms does not allow. Scripts and notebooks read through lib/mod.ts only. */
+/** Edges that the table of rooms does not allow. Scripts and notebooks read through the doors only. */
 export function foreignEdges(edges: readonly Edge[]): string[] {
   return edges.filter((edge) => !allowed(edge))
     .map(({ from, to, types }) => `${from} imports ${types ? "types of " : ""}${to}`);

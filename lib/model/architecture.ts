@@ -41,18 +41,18 @@ export type StageName = "qkv" | "out" | "gateUp" | "down";
 export interface Stage {
   readonly name: StageName;
   readonly half: Half;
-  /** Linears that share an input, and with it one second moment: one group, or one for each expert. */
-  readonly groups: readonly (readonly Linear[])[];
+  /** Linears that share an input, and with it one second moment: one set, or one for each expert. */
+  readonly sets: readonly (readonly Linear[])[];
 }
 
 /** The stages of a block, in the order of the forward pass. */
 export function stages(a: Architecture): readonly Stage[] {
   const networks = Array.from({ length: a.experts?.count ?? 1 }, (_, e) => a.experts ? `experts.${e}.` : "");
   return [
-    { name: "qkv", half: "attention", groups: [["q", "k", "v"]] },
-    { name: "out", half: "attention", groups: [["o"]] },
-    { name: "gateUp", half: "feedForward", groups: networks.map((n) => [`${n}gate`, `${n}up`]) },
-    { name: "down", half: "feedForward", groups: networks.map((n) => [`${n}down`]) },
+    { name: "qkv", half: "attention", sets: [["q", "k", "v"]] },
+    { name: "out", half: "attention", sets: [["o"]] },
+    { name: "gateUp", half: "feedForward", sets: networks.map((n) => [`${n}gate`, `${n}up`]) },
+    { name: "down", half: "feedForward", sets: networks.map((n) => [`${n}down`]) },
   ];
 }
 
@@ -74,11 +74,11 @@ export function halfBlocks(a: Architecture): readonly HalfBlock[] {
 }
 
 /** The linears of a block in natural order: q, k, v, o, gate, up, down. */
-export const linears = (a: Architecture): readonly Linear[] => stages(a).flatMap(({ groups }) => groups.flat());
+export const linears = (a: Architecture): readonly Linear[] => stages(a).flatMap(({ sets }) => sets.flat());
 
 /** `[tokens, in]` of a stage's input has so many columns. */
 export const inputWidth = (a: Architecture, name: StageName): number =>
-  linearShape(a, stages(a).find((stage) => stage.name === name)!.groups[0][0])[1];
+  linearShape(a, stages(a).find((stage) => stage.name === name)!.sets[0][0])[1];
 
 /** Every weight of a block: norms, biases, the router, and the linears. */
 export function blockWeights(a: Architecture): readonly BlockWeight[] {
@@ -92,7 +92,7 @@ export function attentionWeights(a: Architecture): readonly BlockWeight[] {
 
 /** The weights of the feed-forward half of a block. */
 export function feedForwardWeights(a: Architecture): readonly BlockWeight[] {
-  const own = stages(a).filter(({ half }) => half === "feedForward").flatMap(({ groups }) => groups.flat());
+  const own = stages(a).filter(({ half }) => half === "feedForward").flatMap(({ sets }) => sets.flat());
   return ["ffNorm", ...(a.experts ? ["router"] : []), ...own];
 }
 

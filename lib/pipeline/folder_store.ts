@@ -74,7 +74,7 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
       const states = await statesIn("states");
       // What lies before the states cannot be made again from them: it must be there.
       for (const { layer, stages } of halfBlocks(model.architecture).slice(0, states.passed)) {
-        for (const linear of stages.flatMap(({ groups }) => groups.flat())) {
+        for (const linear of stages.flatMap(({ sets }) => sets.flat())) {
           const name = model.family.names.block(layer, linear);
           if (await folder.has(name)) continue;
           throw new Error(`Cannot resume: "${name}" is missing in ${folder.dir}; remove that folder to start again`);

@@ -1,4 +1,4 @@
-/** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per group of linears that share an input. */
+/** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per set of linears that share an input. */
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { inputWidth, type Stage } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
@@ -13,24 +13,24 @@ export interface Moment {
 }
 
 /**
- * The second moment of each group of a stage, the states being at the input of its half. `block` are the weights of the block as they are by now.
+ * The second moment of each set of linears of a stage, the states being at the input of its half. `block` are the weights of the block as they are by now.
  *
  * An expert sees a share of the tokens only. Where that is fewer than a quarter of its inputs, its H would be mostly damping: such an expert is
  * calibrated on all tokens, and the report of its linears says so.
  */
-export async function secondMoments(
+export async function stageMoments(
   engine: Engine,
   states: HiddenStates,
-  { stage: { name, half, groups }, block: w }: { readonly stage: Stage; readonly block: BlockTensors },
+  { stage: { name, half, sets }, block: w }: { readonly stage: Stage; readonly block: BlockTensors },
 ): Promise<Moment[]> {
   const a = engine.architecture;
   const inputs = inputWidth(a, name);
   const scale = 2 / states.windows;
   const blank = () => matrix(inputs, inputs);
   const heldOut = states.parts.some((part) => part.heldOut);
-  const sums = groups.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined }));
-  const add = async (group: number, part: number, X: Float32Array, weights?: Float32Array) => {
-    const into = states.parts[part].heldOut ? sums[group].heldOut! : sums[group].H;
+  const sums = sets.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined }));
+  const add = async (set: number, part: number, X: Float32Array, weights?: Float32Array) => {
+    const into = states.parts[part].heldOut ? sums[set].heldOut! : sums[set].H;
     await engine.addSecondMoment(X, into, { scale, weights });
   };
   if (!a.experts || half === "attention") {
@@ -43,7 +43,7 @@ export async function secondMoments(
   const wanted = inputs / 4;
   for (const [i, { weights }] of states.parts.entries()) {
     const { X, R } = await routed(engine, await states.get(i), w);
-    for (let e = 0; e < groups.length; e++) {
+    for (let e = 0; e < sets.length; e++) {
       const rows = counts[e] < wanted ? undefined : rowsOf(R, e, a.experts.count);
       if (rows?.length === 0) continue;
       const seen = rows ? take(X, rows, a.width) : X;

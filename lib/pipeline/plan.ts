@@ -54,9 +54,9 @@ export async function planQuantization(model: Model, method: Method, options: Pl
   const tokens = windows * length;
   const calibration = tokens * device.forward + tokens * momentOperations(a) / device.products;
   let perBlock = 0;
-  for (const group of stages(a).flatMap(({ groups }) => groups)) {
+  for (const set of stages(a).flatMap(({ sets }) => sets)) {
     // Linears that share a second moment share its factor.
-    group.forEach((linear, i) => perBlock += solver.seconds(linearShape(a, linear), i === 0));
+    set.forEach((linear, i) => perBlock += solver.seconds(linearShape(a, linear), i === 0));
   }
   const quantisedBytes = a.layers * shapes.reduce((sum, shape) => sum + solver.bytes(shape), 0);
   const weights = a.layers * shapes.reduce((sum, [rows, cols]) => sum + rows * cols, 0);
@@ -100,9 +100,9 @@ const savedBytes = ({ config }: Model, shape: readonly number[]): number =>
 
 /** Multiply-adds of the second moments of one block, per token; of wide ones only the triangle is computed. */
 function momentOperations(a: Architecture): number {
-  return stages(a).reduce((sum, { name, groups }) => {
+  return stages(a).reduce((sum, { name, sets }) => {
     const inputs = inputWidth(a, name);
-    const networks = a.experts && groups.length > 1 ? a.experts.active : 1;
+    const networks = a.experts && sets.length > 1 ? a.experts.active : 1;
     return sum + networks * inputs * inputs * (inputs > 4096 ? 0.6 : 1);
   }, 0);
 }
@@ -118,9 +118,9 @@ function memoryOf(
 ): number {
   const block = linears(a).reduce((sum, linear) => sum + linearShape(a, linear)[0] * linearShape(a, linear)[1], 0);
   let moments = 0, widest = 0, largest = 0;
-  for (const { groups } of stages(a)) {
-    const [rows, cols] = linearShape(a, groups[0][0]);
-    moments = Math.max(moments, groups.length * cols * cols * (windows > 0 ? 2 : 0));
+  for (const { sets } of stages(a)) {
+    const [rows, cols] = linearShape(a, sets[0][0]);
+    moments = Math.max(moments, sets.length * cols * cols * (windows > 0 ? 2 : 0));
     widest = Math.max(widest, cols);
     largest = Math.max(largest, rows * cols);
   }

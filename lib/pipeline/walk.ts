@@ -8,7 +8,7 @@ import { type HalfBlock, halfBlocks, type Linear, linearShape, type Stage } from
 import type { BlockTensors } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates } from "./hidden.ts";
-import { type Moment, secondMoments } from "./moments.ts";
+import { type Moment, stageMoments } from "./moments.ts";
 import { outsideParts, quantizeOutside } from "./outside.ts";
 import type { LinearReport, Scores, Store } from "./store.ts";
 
@@ -39,7 +39,7 @@ export async function walk<Result>(model: Model, method: Method, options: WalkOp
     signal?.throwIfAborted();
   };
   for (const { layer, stages } of halfBlocks(model.architecture).slice(0, states?.passed ?? 0)) {
-    for (const linear of stages.flatMap(({ groups }) => groups.flat())) {
+    for (const linear of stages.flatMap(({ sets }) => sets.flat())) {
       told((await store.finished(model.family.names.block(layer, linear)))!.report, true);
     }
   }
@@ -63,7 +63,7 @@ const breaking = (store: Store<unknown>, signal?: AbortSignal) => store.lasting 
  * Visits the halves of the blocks in order, from where the states stand; the states then pass through the half with the weights as the visit left
  * them.
  */
-async function eachHalf(
+export async function eachHalf(
   { engine, weights, architecture }: Model,
   { states, signal }: { readonly states?: HiddenStates; readonly signal?: AbortSignal },
   visit: (half: HalfBlock, block: Record<string, Float32Array>) => Promise<void>,
@@ -93,7 +93,7 @@ interface StageOptions extends WalkOptions<unknown> {
 
 async function quantizeStage(model: Model, method: Method, options: StageOptions): Promise<void> {
   const { layer, stage, block, states, store, kernels, signal, now, told } = options;
-  const all = stage.groups.flat();
+  const all = stage.sets.flat();
   const finished = new Map<Linear, QuantizedLinear>();
   for (const linear of all) {
     signal?.throwIfAborted();
@@ -105,11 +105,11 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
   }
   // No moment is taken for a stage that is done.
   const moments = states && finished.size < all.length
-    ? await secondMoments(model.engine, states, { stage, block })
+    ? await stageMoments(model.engine, states, { stage, block })
     : [];
-  for (const [g, group] of stage.groups.entries()) {
-    const moment = moments[g], factors = newFactors();
-    for (const linear of group) {
+  for (const [s, set] of stage.sets.entries()) {
+    const moment = moments[s], factors = newFactors();
+    for (const linear of set) {
       const before = finished.get(linear);
       if (before) {
         block[linear] = dequantize(before).data;
@@ -136,7 +136,7 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
       block[linear] = Q.data;
       told(report, false);
     }
-    delete moments[g]; // A wide second moment takes as much as a block.
+    delete moments[s]; // A wide second moment takes as much as a block.
   }
 }
 
@@ -163,12 +163,12 @@ export async function scoreAll(
   const scores: Record<string, LinearScore> = {};
   await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
     for (const stage of stages) {
-      const moments = await secondMoments(model.engine, states, { stage, block });
-      for (const [g, group] of stage.groups.entries()) {
+      const moments = await stageMoments(model.engine, states, { stage, block });
+      for (const [s, set] of stage.sets.entries()) {
         const factors = newFactors();
-        for (const linear of group) {
+        for (const linear of set) {
           const { name, W } = place(model, block, { layer, linear });
-          scores[name] = await method.across!.score({ name, W, H: moments[g].H, factors, kernels, signal });
+          scores[name] = await method.across!.score({ name, W, H: moments[s].H, factors, kernels, signal });
         }
       }
     }

@@ -39,7 +39,7 @@ Deno.test("half blocks are all linears of all blocks in the order of the forward
   for (const config of Object.values(familyConfigs)) {
     const a = architectureOf(config);
     const found = halfBlocks(a).flatMap(({ layer, stages }) =>
-      stages.flatMap(({ groups }) => groups.flat().map((linear) => `${layer}.${linear}`))
+      stages.flatMap(({ sets }) => sets.flat().map((linear) => `${layer}.${linear}`))
     );
     assertEquals(found, [0, 1].flatMap((layer) => linears(a).map((linear) => `${layer}.${linear}`)));
     for (const { half, stages } of halfBlocks(a)) {

@@ -87,8 +87,8 @@ Deno.test("each stage sees (2 / N) Σ x xᵀ of what the quantised part before i
       const running = { ...arraysOf(model), blocks } as ReferenceWeights & { blocks: typeof blocks };
       let at = 0;
       for (let layer = 0; layer < blocks.length; layer++) {
-        for (const [stage, { groups }] of stages(model.architecture).entries()) {
-          const members = groups.flat();
+        for (const [stage, { sets }] of stages(model.architecture).entries()) {
+          const members = sets.flat();
           const rows = calibration.windows.flatMap((w) =>
             referencePass(model.architecture, running, w).inputs[layer][stage]
           );

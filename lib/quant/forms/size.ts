@@ -1,7 +1,7 @@
 /** What a linear will take in its stored form, before it is quantised. Tests hold these against the bytes that encoders write. */
 
 /** Bytes of the form `uniform`: codes, an fp16 scale per row and group, and a zero point of as many bits as a code where the grid is asymmetric. */
-export function uniformBytes(
+function uniformBytes(
   { rows, cols, bits, group, symmetric = false }: {
     readonly rows: number;
     readonly cols: number;
@@ -26,12 +26,12 @@ export interface GroupedShape {
 }
 
 /** Bytes of the form `binary`: signs, row scales per group and plane, fp16 column scales per plane, 2 bits of order per group. */
-export function binaryBytes(shape: GroupedShape): number {
+function binaryBytes(shape: GroupedShape): number {
   return groupedBytes(shape, shape.order);
 }
 
 /** Bytes of the form `levels`: codes, row scales per group, fp16 column scales, 2 bits of order per group. */
-export function levelsBytes(shape: GroupedShape): number {
+function levelsBytes(shape: GroupedShape): number {
   return groupedBytes(shape, 1);
 }
 
@@ -44,3 +44,6 @@ function groupedBytes({ rows, cols, order, group, rowScaleBits = 16 }: GroupedSh
   const rowScales = scales * groups * (rowScaleBits === 8 ? rows + 4 : 2 * rows);
   return codes + rowScales + 2 * scales * cols + Math.ceil(groups / 4);
 }
+
+/** Bytes of a linear in each stored form, by the name of the form. */
+export const formBytes = { uniform: uniformBytes, binary: binaryBytes, levels: levelsBytes } as const;

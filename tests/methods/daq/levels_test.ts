@@ -7,7 +7,7 @@ import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
 import { rsr } from "../../../lib/methods/daq/rsr.ts";
 import { blockError } from "../../../lib/quant/obs.ts";
 import { refine } from "../../../lib/methods/daq/refine.ts";
-import { levelsBytes } from "../../../lib/quant/forms/size.ts";
+import { formBytes } from "../../../lib/quant/forms/size.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
 import { fastKernels } from "../../../lib/runtime/kernels.ts";
 import { openRuntime } from "../../../lib/runtime/runtime.ts";
@@ -109,7 +109,7 @@ for (const profile of ["official", "plus"] as const) {
     for (const bits of [1, 2, 3]) {
       const q = await run({ profile, bits });
       errors.push(outputError(dequantize(q)));
-      assertEquals(storedBits(q), 8 * levelsBytes({ rows: ROWS, cols: COLS, order: bits, group: 16 }));
+      assertEquals(storedBits(q), 8 * formBytes.levels({ rows: ROWS, cols: COLS, order: bits, group: 16 }));
       if (profile === "plus") {
         assertAlmostEquals(q.report.loss as number / objective(W, dequantize(q), damped(H, 0.01)), 1, 1e-4);
       }

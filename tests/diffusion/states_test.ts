@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { dreamSampler, lladaSampler } from "../../lib/diffusion/sampler.ts";
-import { samplerStates } from "../../lib/pipeline/states.ts";
+import { samplerStates } from "../../lib/diffusion/states.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { contextual, fake } from "../evaluate/fakes.ts";
 

@@ -1,0 +1,13 @@
+/**
+ * The testbed's own vocabulary: the world that NanoWorld is drawn from, and training a model on it. Quantising needs none of it.
+ *
+ * @module
+ */
+export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
+export { worldFiles } from "./nanoworld/files.ts";
+export { initialState, train, type TrainingPlan } from "./train/train.ts";
+export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./train/state.ts";
+export { answerAccuracy } from "./evaluate/statements.ts";
+export { Engine } from "./model/engine.ts";
+export { familyOf } from "./model/families/families.ts";
+export { rng } from "./tensor/rng.ts";
