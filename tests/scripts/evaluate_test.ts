@@ -1,6 +1,7 @@
 /** `deno task evaluate` on checkpoints with other tokenizers than the testbed's, as a person runs it. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { boundOn, evaluate, loadCorpus, loadModel, rng } from "quant-dllm";
+import { boundOn, evaluate, loadCorpus, loadModel } from "quant-dllm";
+import { rng } from "quant-dllm/testbed";
 import { fakeHub } from "../checkpoint/hub/fake_hub.ts";
 import { deno } from "../deno.ts";
 import type { Config } from "../../lib/model/config.ts";
