@@ -3,6 +3,7 @@
  *   deno task reproduce [--quick] [--seeds 3] [--device auto] [--model data/nano-llada] [--out results/reproduce]
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options.
  */
+import { join } from "@std/path";
 import {
   type Arm,
   type Device,
@@ -32,7 +33,7 @@ const scale = { ...base, seeds: Array.from({ length: seedCount }, (_, i) => i + 
 
 await main(async () => {
   await Deno.mkdir(out, { recursive: true });
-  const store = `${out}/arms.jsonl`;
+  const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
   await using model = await loadModel(options.model, { device: options.device as Device });
   await using kernels = fastKernels(model.engine.runtime);
@@ -67,7 +68,7 @@ await main(async () => {
   progress.finish("all arms measured");
   const find = (arm: Arm, seed: number) => measured.get(identityOf(arm, seed))!;
   const rows = await writeReport({ out, scale, model, plan, all, find });
-  await Deno.writeTextFile(`${out}/rows.jsonl`, encodeRows(rows));
+  await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows, out }));
 });
 

@@ -1,4 +1,5 @@
 /** Tables and figures of `reproduce`, as Markdown, interactive HTML, SVG and PNG. */
+import { join } from "@std/path";
 import {
   ablationBars,
   type Arm,
@@ -134,18 +135,22 @@ export async function writeReport({ out, scale, model, plan, all, find }: Report
     );
   }
 
-  await Deno.mkdir(`${out}/figures`, { recursive: true });
+  await Deno.mkdir(join(out, "figures"), { recursive: true });
   await Promise.all(
     Object.entries(figures).map(async ([name, figure]) => {
-      await Deno.writeTextFile(`${out}/figures/${name}.svg`, figure.toSvg());
+      await Deno.writeTextFile(join(out, "figures", `${name}.svg`), figure.toSvg());
       const { width = 900, height = 500 } = figure.layout;
-      await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { width, height, patience: 100 });
+      await renderPng(join(out, "figures", `${name}.svg`), join(out, "figures", `${name}.png`), {
+        width,
+        height,
+        patience: 100,
+      });
     }),
   );
   const plotly = { script: await Deno.readTextFile(new URL(import.meta.resolve("plotly.js-dist"))) };
-  await Deno.writeTextFile(`${out}/report.html`, page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
+  await Deno.writeTextFile(join(out, "report.html"), page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
   const text = markdown.join("\n\n").replaceAll(/\]\((\w+)\.svg\)/g, "](figures/$1.svg)");
-  await Deno.writeTextFile(`${out}/report.md`, text + "\n");
+  await Deno.writeTextFile(join(out, "report.md"), text + "\n");
   console.error(`\n${comparison.toText()}\n\n${verdict(plan.main)}\n${pairedLines(plan.main, scale, find)}\n`);
   console.error(`Report: ${out}/report.html (interactive), ${out}/report.md; figures in ${out}/figures`);
   return [main, ...plan.ablations.map(rowsOf), curveRows].flat();

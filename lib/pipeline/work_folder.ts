@@ -1,4 +1,5 @@
 /** The work folder of a quantisation: one file per finished linear, with the fingerprint of all that went into it, and a lock. */
+import { join } from "@std/path";
 import { createHash } from "node:crypto";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import type { StoredTensor } from "../quant/method.ts";
@@ -19,8 +20,8 @@ export class WorkFolder implements AsyncDisposable {
   static async open(dir: string, identity: RunIdentity): Promise<WorkFolder> {
     let lock: Deno.FsFile;
     try {
-      await Deno.mkdir(`${dir}/linears`, { recursive: true });
-      lock = await Deno.open(`${dir}/lock`, { create: true, write: true });
+      await Deno.mkdir(join(dir, "linears"), { recursive: true });
+      lock = await Deno.open(join(dir, "lock"), { create: true, write: true });
     } catch (error) {
       throw new Error(
         `Cannot write to ${dir}: ${error instanceof Error ? error.message : error}; choose another output folder`,
@@ -34,7 +35,7 @@ export class WorkFolder implements AsyncDisposable {
       );
     }
     try {
-      const file = `${dir}/run.json`;
+      const file = join(dir, "run.json");
       const before = await readIfThere(file);
       if (before === undefined) {
         await writeFileAtomic(file, [new TextEncoder().encode(JSON.stringify(identity, null, 2) + "\n")]);
@@ -87,12 +88,12 @@ export class WorkFolder implements AsyncDisposable {
     };
     await writeFileAtomic(this.#path(q.name), encodeSafetensors(q.tensors as Record<string, TensorBytes>, metadata));
     // For whoever watches the run; what counts is in the linear's own file.
-    await Deno.writeTextFile(`${this.dir}/report.jsonl`, JSON.stringify(report) + "\n", { append: true });
+    await Deno.writeTextFile(join(this.dir, "report.jsonl"), JSON.stringify(report) + "\n", { append: true });
   }
 
   /** A JSON value that a run computes once: `make` is called when the file is not there yet. */
   async once<T>(file: string, make: () => Promise<T>): Promise<T> {
-    const path = `${this.dir}/${file}`;
+    const path = join(this.dir, file);
     const before = await readIfThere(path);
     if (before !== undefined) return JSON.parse(before) as T;
     const value = await make();
@@ -111,7 +112,7 @@ export class WorkFolder implements AsyncDisposable {
   }
 
   #path(name: string): string {
-    return `${this.dir}/linears/${name}.safetensors`;
+    return join(this.dir, "linears", `${name}.safetensors`);
   }
 }
 
@@ -132,8 +133,8 @@ function refuseOther(before: RunIdentity, now: RunIdentity, dir: string): void {
 /** Removes the temporary files of a run that was killed while it wrote. */
 export async function clearPartFiles(dir: string): Promise<void> {
   for await (const { name, isDirectory, isFile } of Deno.readDir(dir)) {
-    if (isDirectory) await clearPartFiles(`${dir}/${name}`);
-    else if (isFile && name.endsWith(".part")) await Deno.remove(`${dir}/${name}`);
+    if (isDirectory) await clearPartFiles(join(dir, name));
+    else if (isFile && name.endsWith(".part")) await Deno.remove(join(dir, name));
   }
 }
 

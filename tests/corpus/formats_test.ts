@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { gunzip } from "../../lib/format/text_gzip.ts";
 import { textLines } from "../../lib/format/text_lines.ts";
 import { type CorpusOptions, loadCorpus } from "../../lib/corpus/corpus.ts";
@@ -28,7 +29,7 @@ const chunks = async function* (bytes: Uint8Array, size: number) {
   for (let at = 0; at < bytes.length; at += size) yield await Promise.resolve(bytes.slice(at, at + size));
 };
 const allOf = async (path: string | URL) => (await Array.fromAsync(documentsOf(path)())).flat();
-const sample = new URL("corpus_sample.parquet", import.meta.url);
+const sample = new URL("sample.parquet", import.meta.url);
 
 Deno.test("lines do not depend on the chunks they come in", async () => {
   const text = "\uFEFFa\n\nné🙂\nlast";
@@ -126,8 +127,8 @@ Deno.test("the text column of Parquet is read over row groups and pages, as pyar
   const rows = await allOf(sample);
   assertEquals(rows.length, 12);
   assertEquals([rows[0], rows[1], rows[11]], ["", " = First article = \n", " ten é 🙂 \n"]);
-  assertEquals(await allOf(sample.pathname), rows);
-  const path = sample.pathname;
+  assertEquals(await allOf(fromFileUrl(sample)), rows);
+  const path = fromFileUrl(sample);
   const { windows } = await loadCorpus(path, options({ count: 2, length: 4 }));
   assertEquals(windows.map((w) => w.length), [4, 4]);
 });
@@ -154,7 +155,7 @@ Deno.test("WikiText's rows make articles, and `wikitext` comes from the Hub at i
   const asked: unknown[] = [];
   const open: CorpusOptions["open"] = (...request) => {
     asked.push(request);
-    return Promise.resolve(sample.pathname);
+    return Promise.resolve(fromFileUrl(sample));
   };
   const { windows } = await loadCorpus("wikitext", options({ count: 1, length: 30, open }));
   assertEquals(windows[0].length, 30);
