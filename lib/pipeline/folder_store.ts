@@ -5,6 +5,7 @@
 import { join } from "@std/path";
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { Method } from "../quant/method.ts";
+import { ifThere } from "../checkpoint/files/file_source.ts";
 import type { Checkpoint } from "../checkpoint/open.ts";
 import { halfBlocks } from "../model/architecture.ts";
 import type { Model } from "../model/model.ts";
@@ -53,7 +54,7 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
   try {
     await clearPartFiles(out);
     // A config beside a work folder is that of a run that was killed before its last step, which is done again.
-    await Deno.remove(join(out, "config.json")).catch(ignoreMissing);
+    await ifThere(Deno.remove(join(out, "config.json")));
   } catch (error) {
     await folder[Symbol.asyncDispose]();
     throw error;
@@ -63,7 +64,7 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
     finished: (name, W) => folder.finished(name, W),
     put: (finished, W) => folder.put(finished, W),
     async scores(make) {
-      const clear = () => Deno.remove(join(folder.dir, "scoring"), { recursive: true }).catch(ignoreMissing);
+      const clear = () => ifThere(Deno.remove(join(folder.dir, "scoring"), { recursive: true }));
       const scores = await folder.once<Scores>("scores.json", async () => {
         await clear(); // Of a run that was killed, whose scores are gone.
         return plain(await make(await statesIn("scoring")));
@@ -158,8 +159,4 @@ export async function checkStart(checkpoint: Checkpoint, out: string): Promise<v
   if (files.length > 0) {
     throw new Error(`Cannot quantise into ${out}: it is not empty (${files.sort().slice(0, 5).join(", ")}); ${choose}`);
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }

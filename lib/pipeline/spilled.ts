@@ -2,7 +2,7 @@
 import { join } from "@std/path";
 import { floatToHalf, halfToFloat } from "../tensor/half.ts";
 import type { Hidden } from "../model/engine.ts";
-import { writeFileAtomic } from "../checkpoint/files/file_source.ts";
+import { ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates, Slices } from "./hidden.ts";
 
@@ -87,12 +87,8 @@ async function lastComplete(
   parts: number,
   file: (passed: number, part: number) => string,
 ): Promise<number | undefined> {
-  const found: number[] = [];
-  try {
-    for await (const { name } of Deno.readDir(dir)) if (/^\d+$/.test(name)) found.push(Number(name));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const entries = await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? [];
+  const found = entries.map(({ name }) => name).filter((name) => /^\d+$/.test(name)).map(Number);
   for (const passed of found.sort((a, b) => b - a)) {
     let complete = true;
     for (let i = 0; complete && i < parts; i++) complete = await exists(file(passed, i));
@@ -105,11 +101,4 @@ async function lastComplete(
   return undefined;
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
+const exists = async (path: string): Promise<boolean> => await ifThere(Deno.stat(path)) !== undefined;

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import type { StoredTensor } from "../quant/method.ts";
 import type { Matrix } from "../tensor/matrix.ts";
-import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
+import { fileSource, ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { Finished } from "./store.ts";
 
 /** What a run is of: two runs may share a work folder only where all of this is equal. */
@@ -36,7 +36,7 @@ export class WorkFolder implements AsyncDisposable {
     }
     try {
       const file = join(dir, "run.json");
-      const before = await readIfThere(file);
+      const before = await ifThere(Deno.readTextFile(file));
       if (before === undefined) {
         await writeFileAtomic(file, [new TextEncoder().encode(JSON.stringify(identity, null, 2) + "\n")]);
       } else {
@@ -52,13 +52,9 @@ export class WorkFolder implements AsyncDisposable {
   /** The finished linear, or undefined. Throws `RangeError` when it was made from other weights, `SyntaxError` when its file is damaged. */
   async finished(name: string, W?: Matrix): Promise<Finished | undefined> {
     const path = this.#path(name);
-    let file;
-    try {
-      file = await openSafetensors(await fileSource(path));
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
+    const source = await ifThere(fileSource(path));
+    if (!source) return undefined;
+    const file = await openSafetensors(source);
     const { entry, report, weights } = file.metadata;
     if (W && weights !== digest(W.data)) {
       throw new RangeError(
@@ -75,7 +71,7 @@ export class WorkFolder implements AsyncDisposable {
 
   /** Whether the linear is finished, without reading it. */
   async has(name: string): Promise<boolean> {
-    return await Deno.stat(this.#path(name)).then((s) => s.isFile, () => false);
+    return await ifThere(Deno.stat(this.#path(name))) !== undefined;
   }
 
   /** Writes a finished linear, whole or not at all, and a line of `report.jsonl`. */
@@ -94,7 +90,7 @@ export class WorkFolder implements AsyncDisposable {
   /** A JSON value that a run computes once: `make` is called when the file is not there yet. */
   async once<T>(file: string, make: () => Promise<T>): Promise<T> {
     const path = join(this.dir, file);
-    const before = await readIfThere(path);
+    const before = await ifThere(Deno.readTextFile(path));
     if (before !== undefined) return JSON.parse(before) as T;
     const value = await make();
     await writeFileAtomic(path, [new TextEncoder().encode(JSON.stringify(value) + "\n")]);
@@ -135,14 +131,5 @@ export async function clearPartFiles(dir: string): Promise<void> {
   for await (const { name, isDirectory, isFile } of Deno.readDir(dir)) {
     if (isDirectory) await clearPartFiles(join(dir, name));
     else if (isFile && name.endsWith(".part")) await Deno.remove(join(dir, name));
-  }
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { dirname, join, relative } from "@std/path";
 import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
+import { ifThere } from "../files/file_source.ts";
 
 export type RepoType = "model" | "dataset";
 
@@ -111,7 +112,7 @@ export function isCommit(text: string): boolean {
 
 /** The size of a file or of what it links to; undefined when there is none. */
 export async function sizeOfFile(path: string): Promise<number | undefined> {
-  return await absent(async () => (await Deno.stat(path)).size);
+  return (await ifThere(Deno.stat(path)))?.size;
 }
 
 /** Waits; rejects with the signal's reason when it aborts first. */
@@ -130,15 +131,4 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-async function textOf(path: string): Promise<string | undefined> {
-  return await absent(() => Deno.readTextFile(path));
-}
-
-async function absent<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
-    throw error;
-  }
-}
+const textOf = (path: string): Promise<string | undefined> => ifThere(Deno.readTextFile(path));

@@ -2,7 +2,7 @@
 import { basename, dirname, isAbsolute, join } from "@std/path";
 import { openSafetensors } from "../../format/safetensors.ts";
 import { openShards, type TensorSource } from "../../format/shards.ts";
-import { fileSource, parseJsonObject } from "../files/file_source.ts";
+import { fileSource, ifThere, parseJsonObject } from "../files/file_source.ts";
 import { isCommit } from "./cache.ts";
 import { fetchSnapshot, type HubOptions } from "./hub.ts";
 
@@ -128,11 +128,4 @@ async function checkInside(root: string, dir: string, file: string): Promise<voi
   );
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
-    throw error;
-  }
-}
+const isFolder = async (path: string): Promise<boolean> => (await ifThere(Deno.stat(path)))?.isDirectory ?? false;
