@@ -2,6 +2,7 @@
  * Makes a finished reproduction the published one: copies its rows, report and figures to data/results and renders README's tables from the rows.
  * Without --from it renders README again from the rows that are there.
  */
+import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
 import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
@@ -16,17 +17,17 @@ const options = readOptions("deno task figures [options]", {
 await main(async () => {
   const { from, results } = options;
   if (from) {
-    await Deno.mkdir(`${results}/figures`, { recursive: true });
+    await Deno.mkdir(join(results, "figures"), { recursive: true });
     for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) {
-      await Deno.copyFile(`${from}/${file}`, `${results}/${file}`);
+      await Deno.copyFile(join(from, file), join(results, file));
     }
-    for await (const { name } of Deno.readDir(`${from}/figures`)) {
-      if (name.endsWith(".svg")) await Deno.copyFile(`${from}/figures/${name}`, `${results}/figures/${name}`);
+    for await (const { name } of Deno.readDir(join(from, "figures"))) {
+      if (name.endsWith(".svg")) await Deno.copyFile(join(from, "figures", name), join(results, "figures", name));
     }
   }
-  const read = async (file: string) => decodeRows(await Deno.readTextFile(`${results}/${file}`), `${results}/${file}`);
+  const read = async (file: string) => decodeRows(await Deno.readTextFile(join(results, file)), join(results, file));
   const means = await read("means.jsonl");
-  const lines = (await Deno.readTextFile(`${results}/verdicts.jsonl`)).split("\n").filter(Boolean);
+  const lines = (await Deno.readTextFile(join(results, "verdicts.jsonl"))).split("\n").filter(Boolean);
   const verdicts = lines.map((line) => JSON.parse(line) as Verdict);
   let text = await Deno.readTextFile(options.readme);
   const fill = (marker: string, content: string) => {

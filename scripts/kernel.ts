@@ -3,6 +3,7 @@
  *   deno task kernel [--prefix DIR]
  * With --prefix it goes to DIR/share/jupyter, where JUPYTER_PATH=DIR/share/jupyter finds it.
  */
+import { join } from "@std/path";
 import { parseArgs } from "@std/cli/parse-args";
 
 /** The Deno that the project is tested with. */
@@ -52,11 +53,11 @@ export function kernelSpec(
 
 /** Writes the kernelspec below a Jupyter data folder and returns its folder. */
 export async function installKernel(dataDir: string, env: Readonly<Record<string, string>> = {}): Promise<string> {
-  const launcher = await Deno.realPath(`${import.meta.dirname}/notebooks/launch.ts`);
+  const launcher = await Deno.realPath(join(import.meta.dirname!, "notebooks", "launch.ts"));
   const spec = kernelSpec({ os: Deno.build.os, execPath: Deno.execPath(), version: Deno.version.deno }, launcher, env);
-  const folder = `${dataDir}/kernels/${kernelName}`;
+  const folder = join(dataDir, "kernels", kernelName);
   await Deno.mkdir(folder, { recursive: true });
-  await Deno.writeTextFile(`${folder}/kernel.json`, JSON.stringify(spec, null, 2) + "\n");
+  await Deno.writeTextFile(join(folder, "kernel.json"), JSON.stringify(spec, null, 2) + "\n");
   return folder;
 }
 
@@ -78,7 +79,7 @@ if (import.meta.main) {
   if (prefix === "") fail("Cannot install the kernel: --prefix is empty, wanted a folder");
   const dataDir = prefix === undefined
     ? jupyterDataDir({ os: Deno.build.os, env: (name) => Deno.env.get(name) })
-    : `${prefix}/share/jupyter`;
+    : join(prefix, "share", "jupyter");
   const folder = await installKernel(dataDir);
   console.error(`Installed the Jupyter kernel "${displayName}" in ${folder}`);
   console.error(

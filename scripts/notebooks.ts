@@ -4,6 +4,7 @@
  * A notebook is rewritten when all its cells succeeded; --check executes only. A NAME is the start of a file name: "01", "04_main".
  * Needs jupyter-nbconvert (exit code 3 without it); pictures for GitHub need Chromium.
  */
+import { join } from "@std/path";
 import { parseArgs } from "@std/cli/parse-args";
 import { installKernel, kernelName } from "./kernel.ts";
 import {
@@ -48,7 +49,7 @@ const temporary = await Deno.realPath(await Deno.makeTempDir({ dir: "results", p
 const executed: { notebook: string; seconds: number }[] = [];
 let problem: string | undefined;
 try {
-  await installKernel(`${temporary}/jupyter`, { NO_COLOR: "1" });
+  await installKernel(join(temporary, "jupyter"), { NO_COLOR: "1" });
   for (const [i, name] of chosen.entries()) {
     await say(`${name} (${i + 1} of ${chosen.length}) ... `);
     const start = performance.now();
@@ -69,7 +70,7 @@ console.log(JSON.stringify({ executed, written: !check }));
 
 /** Executes a notebook, and keeps it unless only checking. Returns what went wrong. */
 async function execute(name: string): Promise<string | undefined> {
-  const path = `${folder}/${name}`;
+  const path = join(folder, name);
   const { success, stderr } = await new Deno.Command("jupyter", {
     args: [
       "nbconvert",
@@ -83,8 +84,8 @@ async function execute(name: string): Promise<string | undefined> {
     ],
     // Neither the user's kernels nor the user's settings take part.
     env: {
-      JUPYTER_PATH: `${temporary}/jupyter`,
-      JUPYTER_RUNTIME_DIR: `${temporary}/runtime`,
+      JUPYTER_PATH: join(temporary, "jupyter"),
+      JUPYTER_RUNTIME_DIR: join(temporary, "runtime"),
       JUPYTER_NO_CONFIG: "1",
     },
     stdout: "null",
@@ -92,7 +93,7 @@ async function execute(name: string): Promise<string | undefined> {
   }).output();
   const log = new TextDecoder().decode(stderr).trim();
   if (!success) return log.split("\n").slice(-3).join("\n") || "jupyter nbconvert failed without a message";
-  const result = parseNotebook(await Deno.readTextFile(`${temporary}/${name}`), name);
+  const result = parseNotebook(await Deno.readTextFile(join(temporary, name)), name);
   const failure = failureOf(result);
   if (failure) return `cell ${failure.cell} failed: ${failure.message}`;
   const skipped = result.cells.findIndex((c) => c.cell_type === "code" && c.execution_count == null);
@@ -116,7 +117,7 @@ function sources({ cells }: Notebook): string {
 
 /** A picture of an SVG as base64, or undefined after a message when there is no browser. */
 async function picture(svg: string, size: { readonly width: number; readonly height: number }) {
-  const [from, to] = [`${temporary}/figure.svg`, `${temporary}/figure.png`];
+  const [from, to] = [join(temporary, "figure.svg"), join(temporary, "figure.png")];
   await Deno.writeTextFile(from, svg);
   if (await renderPng(from, to, { ...size, onProblem: (message) => console.error(`\n${message}`) })) {
     return (await Deno.readFile(to)).toBase64();

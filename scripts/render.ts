@@ -2,6 +2,7 @@
  * Pictures through a headless Chromium, where one is installed. Nothing else needs a browser: figures are
  * drawn as SVG without one.
  */
+import { basename, dirname, join, toFileUrl } from "@std/path";
 import { parseArgs } from "@std/cli/parse-args";
 
 const names = ["chromium"];
@@ -57,7 +58,7 @@ export async function renderPng(from: string, to: string, options: RenderOptions
     return false;
   }
   const profile = await Deno.makeTempDir({
-    dir: to.includes("/") ? to.slice(0, to.lastIndexOf("/")) : ".",
+    dir: dirname(to),
     prefix: ".browser-",
   });
   try {
@@ -70,7 +71,7 @@ export async function renderPng(from: string, to: string, options: RenderOptions
       `--force-device-scale-factor=${scale}`,
       `--virtual-time-budget=${patience}`,
       `--screenshot=${target}`,
-      `file://${encodeURI(source)}`,
+      toFileUrl(source).href,
     ];
     // A stale picture must not pass for a new one.
     await Deno.remove(target).catch((error) => {
@@ -95,10 +96,7 @@ export function sizeOfSvg(svg: string): { readonly width: number; readonly heigh
   return { width, height };
 }
 
-async function absolute(path: string): Promise<string> {
-  const cut = path.lastIndexOf("/");
-  return cut < 0 ? `${Deno.cwd()}/${path}` : `${await Deno.realPath(path.slice(0, cut) || "/")}/${path.slice(cut + 1)}`;
-}
+const absolute = async (path: string): Promise<string> => join(await Deno.realPath(dirname(path)), basename(path));
 
 if (import.meta.main) {
   const { _: [from, to], width, height } = parseArgs(Deno.args, { string: ["width", "height"] });

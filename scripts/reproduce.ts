@@ -4,6 +4,7 @@
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
  * where they are of the same options, model, data and code.
  */
+import { join } from "@std/path";
 import {
   type Arm,
   type Device,
@@ -36,7 +37,7 @@ const scale = { ...base, seeds: Array.from({ length: seedCount }, (_, i) => i + 
 
 await main(async () => {
   await Deno.mkdir(out, { recursive: true });
-  const store = `${out}/arms.jsonl`;
+  const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
   await using model = await loadModel(options.model, { device: options.device as Device });
   await using kernels = fastKernels(model.engine.runtime);
@@ -94,7 +95,7 @@ await main(async () => {
   };
   await writeReport({ out, scale, model, plan, find });
   const rows = wanted.flatMap(({ arm, name }) => measured.get(name)!.rows.map((row) => ({ ...row, label: arm.label })));
-  await Deno.writeTextFile(`${out}/rows.jsonl`, encodeRows(rows));
+  await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));
 });
 

@@ -1,4 +1,5 @@
 /** Tables, verdicts and figures of `reproduce`, as Markdown, interactive HTML, SVG and PNG. */
+import { join } from "@std/path";
 import {
   ablationDots,
   calibrationCurve,
@@ -139,18 +140,21 @@ export async function writeReport({ out, scale, model, plan, find }: ReportInput
     "errors",
   );
 
-  await Deno.mkdir(`${out}/figures`, { recursive: true });
+  await Deno.mkdir(join(out, "figures"), { recursive: true });
   await Promise.all(
     Object.entries(figures).map(async ([name, figure]) => {
-      await Deno.writeTextFile(`${out}/figures/${name}.svg`, await figure.toSvg());
-      await renderPng(`${out}/figures/${name}.svg`, `${out}/figures/${name}.png`, { patience: 100 });
+      await Deno.writeTextFile(join(out, "figures", `${name}.svg`), await figure.toSvg());
+      await renderPng(join(out, "figures", `${name}.svg`), join(out, "figures", `${name}.png`), { patience: 100 });
     }),
   );
   const plotly = { script: await Deno.readTextFile(new URL(import.meta.resolve("plotly.js-dist"))) };
-  await Deno.writeTextFile(`${out}/report.html`, await page({ title: "Quant-dLLM on nano-llada", sections, plotly }));
-  await Deno.writeTextFile(`${out}/report.md`, markdown.filter(Boolean).join("\n\n") + "\n");
-  await Deno.writeTextFile(`${out}/means.jsonl`, encodeRows(means));
-  await Deno.writeTextFile(`${out}/verdicts.jsonl`, verdicts.map((v) => JSON.stringify(v) + "\n").join(""));
+  await Deno.writeTextFile(
+    join(out, "report.html"),
+    await page({ title: "Quant-dLLM on nano-llada", sections, plotly }),
+  );
+  await Deno.writeTextFile(join(out, "report.md"), markdown.filter(Boolean).join("\n\n") + "\n");
+  await Deno.writeTextFile(join(out, "means.jsonl"), encodeRows(means));
+  await Deno.writeTextFile(join(out, "verdicts.jsonl"), verdicts.map((v) => JSON.stringify(v) + "\n").join(""));
   console.error(`\n${mainTable(main.cells).toText()}\n\n${main.text}\n`);
   console.error(`Report: ${out}/report.html (interactive), ${out}/report.md; figures in ${out}/figures`);
 }

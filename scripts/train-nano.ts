@@ -2,6 +2,7 @@
  * Trains nano-llada on NanoWorld and writes it as an ordinary LLaDA checkpoint: see `deno task train-nano --help`.
  * Stop it with Ctrl-C and start it again with the same options: it goes on from the last saved step.
  */
+import { join } from "@std/path";
 import { type Device, openRuntime, saveModel } from "quant-dllm";
 import {
   answerAccuracy,
@@ -66,8 +67,8 @@ await main(async () => {
     curriculum: 0.75,
   };
   await Deno.mkdir(options.work, { recursive: true });
-  const stateFile = `${options.work}/state.safetensors`;
-  const curveFile = `${options.work}/curve.jsonl`;
+  const stateFile = join(options.work, "state.safetensors");
+  const curveFile = join(options.work, "curve.jsonl");
   let state = await readTrainingState(stateFile, plan) ?? initialState(plan);
   const first = state.step;
   // A killed run may have logged steps after its last saved state: they are trained, and logged, again.
@@ -112,7 +113,7 @@ await main(async () => {
     console.error(`Stopped at step ${state.step}; run the same command to go on.`);
   } else {
     await saveModel(modelFromTraining(engine, config, state), options.out);
-    await Deno.copyFile(curveFile, `${options.out}/training-curve.jsonl`);
+    await Deno.copyFile(curveFile, join(options.out, "training-curve.jsonl"));
   }
   console.log(JSON.stringify({ step: state.step, steps: plan.steps, out: options.out }));
 

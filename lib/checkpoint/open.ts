@@ -1,4 +1,5 @@
 /** Opening a checkpoint: its config and headers are checked against each other before a weight is read. */
+import { join } from "@std/path";
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { TensorSource } from "../format/tensor_source.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
@@ -56,7 +57,7 @@ export interface Checkpoint {
  */
 export async function openCheckpoint(location: string, options: HubOptions = {}): Promise<Checkpoint> {
   const source = await openSource(location, options);
-  const file = `${source.dir}/config.json`;
+  const file = join(source.dir, "config.json");
   const tokenizer = await readTokenizer(source);
   const config = { ...source.config };
   // Checkpoints made from autoregressive ones name their mask in the tokenizer only.

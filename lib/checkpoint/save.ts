@@ -1,4 +1,5 @@
 /** Writing a checkpoint folder in the layout of the Hugging Face Hub. */
+import { join } from "@std/path";
 import { decodeFloats, encodeSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import { floatToBfloat16, floatToHalf } from "../tensor/half.ts";
 import { blockWeights } from "../model/architecture.ts";
@@ -40,9 +41,9 @@ export async function saveModel(model: Model, dir: string): Promise<void> {
     } satisfies QuantizationConfig;
   }
   await Deno.mkdir(dir, { recursive: true });
-  await writeFileAtomic(`${dir}/model.safetensors`, encodeSafetensors(tensors, { format: "pt" }));
+  await writeFileAtomic(join(dir, "model.safetensors"), encodeSafetensors(tensors, { format: "pt" }));
   // The config goes last: a folder with a config.json is complete.
-  await writeFileAtomic(`${dir}/config.json`, [new TextEncoder().encode(JSON.stringify(config, null, 2) + "\n")]);
+  await writeFileAtomic(join(dir, "config.json"), [new TextEncoder().encode(JSON.stringify(config, null, 2) + "\n")]);
 }
 
 export const savedTypes: Readonly<Record<string, "BF16" | "F16">> = { bfloat16: "BF16", float16: "F16" };

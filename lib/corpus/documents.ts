@@ -1,4 +1,5 @@
 /** Files of documents: lines of text or JSON, plain or gzipped, and Parquet. Read as streams, so that a file may be far larger than the memory. */
+import { fromFileUrl } from "@std/path";
 import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { gunzip } from "../format/text_gzip.ts";
 import { textLines, textOfJson } from "../format/text_lines.ts";
@@ -34,7 +35,7 @@ export function documentsOf(path: string | URL): Documents {
 /** The column "text", row group by row group. */
 async function* parquetTexts(path: string | URL): AsyncGenerator<string[]> {
   const name = String(path);
-  const source = await fileSource(path instanceof URL ? decodeURIComponent(path.pathname) : path);
+  const source = await fileSource(path instanceof URL ? fromFileUrl(path) : path);
   const file: AsyncBuffer = {
     byteLength: source.size,
     slice: async (start, end = source.size) => {

@@ -1,4 +1,5 @@
 /** The README.md of an exported folder: what it is, what it was made from, and what differs. */
+import { basename } from "@std/path";
 import type { Checkpoint } from "../checkpoint/open.ts";
 
 export interface GraphCardOptions {
@@ -82,4 +83,4 @@ function card({ source, stored: { section }, config }: Checkpoint, body: readonl
   return [...lines, "", "The licence is that of the original model.", ""].join("\n");
 }
 
-const nameOf = (location: string): string => location.replace(/\/+$/, "").split("/").at(-1) || location;
+const nameOf = (location: string): string => basename(location) || location;

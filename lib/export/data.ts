@@ -1,4 +1,5 @@
 /** The weights beside an ONNX model: files that its initializers point into. They appear under their names only when all of them are whole. */
+import { join } from "@std/path";
 
 /** Where the bytes of an initializer lie. */
 export interface Place {
@@ -62,7 +63,7 @@ export class DataFiles implements AsyncDisposable {
   async finish(): Promise<string[]> {
     await this.#close();
     for (const { name, temporary } of this.#files) {
-      await named(`${this.dir}/${name}`, Deno.rename(temporary, `${this.dir}/${name}`));
+      await named(join(this.dir, name), Deno.rename(temporary, join(this.dir, name)));
     }
     return this.#files.splice(0).map(({ name }) => name);
   }
@@ -77,21 +78,21 @@ export class DataFiles implements AsyncDisposable {
   async #next(): Promise<void> {
     await this.#close();
     const name = this.#files.length === 0 ? this.stem : `${this.stem}.${this.#files.length}`;
-    const temporary = `${this.dir}/${name}.${crypto.randomUUID()}.part`;
-    this.#open = await named(`${this.dir}/${name}`, Deno.open(temporary, { write: true, createNew: true }));
+    const temporary = join(this.dir, `${name}.${crypto.randomUUID()}.part`);
+    this.#open = await named(join(this.dir, name), Deno.open(temporary, { write: true, createNew: true }));
     this.#files.push({ name, temporary });
     this.#at = 0;
   }
 
   async #close(): Promise<void> {
     if (!this.#open) return;
-    await named(`${this.dir}/${this.#files.at(-1)!.name}`, this.#open.sync());
+    await named(join(this.dir, this.#files.at(-1)!.name), this.#open.sync());
     this.#open.close();
     this.#open = undefined;
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    const path = `${this.dir}/${this.#files.at(-1)!.name}`;
+    const path = join(this.dir, this.#files.at(-1)!.name);
     for (let at = 0; at < bytes.length;) at += await named(path, this.#open!.write(bytes.subarray(at)));
     this.#at += bytes.length;
   }

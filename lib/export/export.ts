@@ -1,4 +1,5 @@
 /** A checkpoint, full precision or packed, in a form that other programs read: transformers' own layout, or one ONNX graph. */
+import { join } from "@std/path";
 import { copyCompanions } from "../checkpoint/hub/companions.ts";
 import { type Checkpoint, openCheckpoint, tensorShapes } from "../checkpoint/open.ts";
 import { exportOnnx, type OnnxExport, type OnnxOptions } from "./onnx.ts";
@@ -55,7 +56,7 @@ export async function exportCheckpoint(location: string, options: ExportOptions)
     const beside = await copyCompanions(checkpoint.source.dir, dir, { signal: options.signal });
     const { files, packed = [], decoded = {} } = await writers[format](checkpoint, dir, options, beside);
     const all = [...beside, ...files];
-    const sizes = await Promise.all(all.map(async (file) => (await Deno.stat(`${dir}/${file}`)).size));
+    const sizes = await Promise.all(all.map(async (file) => (await Deno.stat(join(dir, file))).size));
     await refuseUsed(out); // someone else may have been there in the meantime
     await Deno.rename(dir, out);
     return { files: all, bytes: sizes.reduce((sum, size) => sum + size, 0), packed: packed.length, decoded };
@@ -74,7 +75,7 @@ type Writer = (
 
 const writers: Readonly<Record<ExportFormat, Writer>> = {
   async hf(checkpoint, dir, { maxShardBytes, signal, onProgress }, beside) {
-    await writeText(`${dir}/${CARD}`, weightsCard(checkpoint, beside), { signal });
+    await writeText(join(dir, CARD), weightsCard(checkpoint, beside), { signal });
     const dtype = decodedType(checkpoint);
     const shapes = tensorShapes(checkpoint.family, checkpoint.architecture);
     const { source: { tensors }, stored } = checkpoint;
@@ -90,8 +91,8 @@ const writers: Readonly<Record<ExportFormat, Writer>> = {
   },
   async onnx(checkpoint, dir, { onnx, signal, onProgress }) {
     const made = await exportOnnx(checkpoint, dir, { ...onnx, signal, onProgress });
-    await writeText(`${dir}/${CARD}`, graphCard(checkpoint, { ...onnx, decoded: made.decoded }), { signal });
-    await writeText(`${dir}/config.json`, JSON.stringify(plainConfig(checkpoint), null, 2) + "\n", { signal });
+    await writeText(join(dir, CARD), graphCard(checkpoint, { ...onnx, decoded: made.decoded }), { signal });
+    await writeText(join(dir, "config.json"), JSON.stringify(plainConfig(checkpoint), null, 2) + "\n", { signal });
     return { ...made, files: [...made.files, CARD, "config.json"] };
   },
 };

@@ -1,4 +1,5 @@
 /** A whole model as one ONNX graph, from any checkpoint: tokens to logits, weights beside the graph, quantised linears as packed nodes. */
+import { join } from "@std/path";
 import { type Architecture, blockWeights, weightShape } from "../model/architecture.ts";
 import { block, ropeTables } from "../model/block.ts";
 import type { BlockParts } from "../model/parts.ts";
@@ -73,7 +74,7 @@ export async function exportOnnx(checkpoint: Checkpoint, dir: string, options: O
   g.output("logits", await make.head(states, embedding.matrix));
   await g.flush();
   const data = await files.finish();
-  await writeFile(`${dir}/${MODEL}`, [g.encode()], { signal });
+  await writeFile(join(dir, MODEL), [g.encode()], { signal });
   return { files: [...data, MODEL], packed: make.packed, decoded: make.decoded };
 }
 

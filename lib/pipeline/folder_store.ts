@@ -2,8 +2,10 @@
  * A store on disk, which ends in a packed checkpoint: hidden states are spilled, and every finished linear is a file of its own, so that a run may be
  * stopped or killed at any moment and goes on where it was.
  */
+import { join } from "@std/path";
 import type { Calibration } from "../diffusion/mcs.ts";
 import type { Method } from "../quant/method.ts";
+import { ifThere } from "../checkpoint/files/file_source.ts";
 import type { Checkpoint } from "../checkpoint/open.ts";
 import { halfBlocks } from "../model/architecture.ts";
 import type { Model } from "../model/model.ts";
@@ -47,12 +49,12 @@ const WORK = ".quantizing";
  */
 export async function folderStore(checkpoint: Checkpoint, method: Method, run: Run): Promise<Store<Summary>> {
   const { out, model, slices, signal, maxShardBytes } = run;
-  const folder = await WorkFolder.open(`${out}/${WORK}`, identityOf(checkpoint, method, run));
-  const statesIn = (name: string) => spilledStates(model, slices!, { dir: `${folder.dir}/${name}`, signal });
+  const folder = await WorkFolder.open(join(out, WORK), identityOf(checkpoint, method, run));
+  const statesIn = (name: string) => spilledStates(model, slices!, { dir: join(folder.dir, name), signal });
   try {
     await clearPartFiles(out);
     // A config beside a work folder is that of a run that was killed before its last step, which is done again.
-    await Deno.remove(`${out}/config.json`).catch(ignoreMissing);
+    await ifThere(Deno.remove(join(out, "config.json")));
   } catch (error) {
     await folder[Symbol.asyncDispose]();
     throw error;
@@ -62,7 +64,7 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
     finished: (name, W) => folder.finished(name, W),
     put: (finished, W) => folder.put(finished, W),
     async scores(make) {
-      const clear = () => Deno.remove(`${folder.dir}/scoring`, { recursive: true }).catch(ignoreMissing);
+      const clear = () => ifThere(Deno.remove(join(folder.dir, "scoring"), { recursive: true }));
       const scores = await folder.once<Scores>("scores.json", async () => {
         await clear(); // Of a run that was killed, whose scores are gone.
         return plain(await make(await statesIn("scoring")));
@@ -157,8 +159,4 @@ export async function checkStart(checkpoint: Checkpoint, out: string): Promise<v
   if (files.length > 0) {
     throw new Error(`Cannot quantise into ${out}: it is not empty (${files.sort().slice(0, 5).join(", ")}); ${choose}`);
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }

@@ -1,4 +1,5 @@
 /** A packed checkpoint in the layout of the Hugging Face Hub, put together from the finished linears and what the original holds in full precision. */
+import { join } from "@std/path";
 import { modelCard } from "../report/model_card.ts";
 import { copyCompanions } from "../checkpoint/hub/companions.ts";
 import { type Checkpoint, tensorShapes } from "../checkpoint/open.ts";
@@ -62,7 +63,7 @@ export async function writePacked(
     return held.q.tensors[Object.keys(held.q.tensors).find((part) => partName(name, part) === tensor)!].bytes;
   };
   const bytes = planShards(tensors, maxShardBytes).totalBytes;
-  const text = (file: string, content: string) => writeText(`${out}/${file}`, content);
+  const text = (file: string, content: string) => writeText(join(out, file), content);
   await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
   await copyCompanions(source.dir, out);
   const inside = reports.filter(({ layer }) => layer >= 0);

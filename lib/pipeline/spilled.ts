@@ -1,7 +1,8 @@
 /** Hidden states on disk, as fp16: memory holds one part, and a run that is killed goes on from the last half block that all parts passed. */
+import { join } from "@std/path";
 import { floatToHalf, halfToFloat } from "../tensor/half.ts";
 import type { Hidden } from "../model/engine.ts";
-import { writeFileAtomic } from "../checkpoint/files/file_source.ts";
+import { ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates, Slices } from "./hidden.ts";
 
@@ -15,10 +16,11 @@ export async function spilledStates(
   { dir, signal }: { readonly dir: string; readonly signal?: AbortSignal },
 ): Promise<HiddenStates> {
   const { parts } = slices;
-  const file = (passed: number, part: number) => `${dir}/${passed}/${part}.states`;
+  const folder = (passed: number) => join(dir, String(passed));
+  const file = (passed: number, part: number) => join(folder(passed), `${part}.states`);
   const write = (passed: number, part: number, x: Hidden) => writeFileAtomic(file(passed, part), encodeStates(x));
   let passed = await lastComplete(dir, parts.length, file) ?? 0;
-  await Deno.mkdir(`${dir}/${passed}`, { recursive: true });
+  await Deno.mkdir(folder(passed), { recursive: true });
   for (const [i, { tokens, count }] of passed === 0 ? parts.entries() : []) {
     if (await exists(file(0, i))) continue;
     signal?.throwIfAborted();
@@ -32,7 +34,7 @@ export async function spilledStates(
     },
     get,
     async advance(step) {
-      await Deno.mkdir(`${dir}/${passed + 1}`, { recursive: true });
+      await Deno.mkdir(folder(passed + 1), { recursive: true });
       let lent = new Float32Array(0);
       for (const i of parts.keys()) {
         if (await exists(file(passed + 1, i))) continue;
@@ -42,7 +44,7 @@ export async function spilledStates(
         await write(passed + 1, i, await step(x, lent));
       }
       passed++;
-      await Deno.remove(`${dir}/${passed - 1}`, { recursive: true });
+      await Deno.remove(folder(passed - 1), { recursive: true });
     },
   };
 }
@@ -85,27 +87,18 @@ async function lastComplete(
   parts: number,
   file: (passed: number, part: number) => string,
 ): Promise<number | undefined> {
-  const found: number[] = [];
-  try {
-    for await (const { name } of Deno.readDir(dir)) if (/^\d+$/.test(name)) found.push(Number(name));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const entries = await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? [];
+  const found = entries.map(({ name }) => name).filter((name) => /^\d+$/.test(name)).map(Number);
   for (const passed of found.sort((a, b) => b - a)) {
     let complete = true;
     for (let i = 0; complete && i < parts; i++) complete = await exists(file(passed, i));
     if (!complete) continue;
-    for (const older of found.filter((p) => p < passed)) await Deno.remove(`${dir}/${older}`, { recursive: true });
+    for (const older of found.filter((p) => p < passed)) {
+      await Deno.remove(join(dir, String(older)), { recursive: true });
+    }
     return passed;
   }
   return undefined;
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
+const exists = async (path: string): Promise<boolean> => await ifThere(Deno.stat(path)) !== undefined;

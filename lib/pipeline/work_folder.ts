@@ -1,9 +1,10 @@
 /** The work folder of a quantisation: one file per finished linear, with the fingerprint of all that went into it, and a lock. */
+import { join } from "@std/path";
 import { createHash } from "node:crypto";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
 import type { StoredTensor } from "../quant/method.ts";
 import type { Matrix } from "../tensor/matrix.ts";
-import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
+import { fileSource, ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import type { Finished } from "./store.ts";
 
 /** What a run is of: two runs may share a work folder only where all of this is equal. */
@@ -19,8 +20,8 @@ export class WorkFolder implements AsyncDisposable {
   static async open(dir: string, identity: RunIdentity): Promise<WorkFolder> {
     let lock: Deno.FsFile;
     try {
-      await Deno.mkdir(`${dir}/linears`, { recursive: true });
-      lock = await Deno.open(`${dir}/lock`, { create: true, write: true });
+      await Deno.mkdir(join(dir, "linears"), { recursive: true });
+      lock = await Deno.open(join(dir, "lock"), { create: true, write: true });
     } catch (error) {
       throw new Error(
         `Cannot write to ${dir}: ${error instanceof Error ? error.message : error}; choose another output folder`,
@@ -34,8 +35,8 @@ export class WorkFolder implements AsyncDisposable {
       );
     }
     try {
-      const file = `${dir}/run.json`;
-      const before = await readIfThere(file);
+      const file = join(dir, "run.json");
+      const before = await ifThere(Deno.readTextFile(file));
       if (before === undefined) {
         await writeFileAtomic(file, [new TextEncoder().encode(JSON.stringify(identity, null, 2) + "\n")]);
       } else {
@@ -51,13 +52,9 @@ export class WorkFolder implements AsyncDisposable {
   /** The finished linear, or undefined. Throws `RangeError` when it was made from other weights, `SyntaxError` when its file is damaged. */
   async finished(name: string, W?: Matrix): Promise<Finished | undefined> {
     const path = this.#path(name);
-    let file;
-    try {
-      file = await openSafetensors(await fileSource(path));
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
+    const source = await ifThere(fileSource(path));
+    if (!source) return undefined;
+    const file = await openSafetensors(source);
     const { entry, report, weights } = file.metadata;
     if (W && weights !== digest(W.data)) {
       throw new RangeError(
@@ -74,7 +71,7 @@ export class WorkFolder implements AsyncDisposable {
 
   /** Whether the linear is finished, without reading it. */
   async has(name: string): Promise<boolean> {
-    return await Deno.stat(this.#path(name)).then((s) => s.isFile, () => false);
+    return await ifThere(Deno.stat(this.#path(name))) !== undefined;
   }
 
   /** Writes a finished linear, whole or not at all, and a line of `report.jsonl`. */
@@ -87,13 +84,13 @@ export class WorkFolder implements AsyncDisposable {
     };
     await writeFileAtomic(this.#path(q.name), encodeSafetensors(q.tensors as Record<string, TensorBytes>, metadata));
     // For whoever watches the run; what counts is in the linear's own file.
-    await Deno.writeTextFile(`${this.dir}/report.jsonl`, JSON.stringify(report) + "\n", { append: true });
+    await Deno.writeTextFile(join(this.dir, "report.jsonl"), JSON.stringify(report) + "\n", { append: true });
   }
 
   /** A JSON value that a run computes once: `make` is called when the file is not there yet. */
   async once<T>(file: string, make: () => Promise<T>): Promise<T> {
-    const path = `${this.dir}/${file}`;
-    const before = await readIfThere(path);
+    const path = join(this.dir, file);
+    const before = await ifThere(Deno.readTextFile(path));
     if (before !== undefined) return JSON.parse(before) as T;
     const value = await make();
     await writeFileAtomic(path, [new TextEncoder().encode(JSON.stringify(value) + "\n")]);
@@ -111,7 +108,7 @@ export class WorkFolder implements AsyncDisposable {
   }
 
   #path(name: string): string {
-    return `${this.dir}/linears/${name}.safetensors`;
+    return join(this.dir, "linears", `${name}.safetensors`);
   }
 }
 
@@ -132,16 +129,7 @@ function refuseOther(before: RunIdentity, now: RunIdentity, dir: string): void {
 /** Removes the temporary files of a run that was killed while it wrote. */
 export async function clearPartFiles(dir: string): Promise<void> {
   for await (const { name, isDirectory, isFile } of Deno.readDir(dir)) {
-    if (isDirectory) await clearPartFiles(`${dir}/${name}`);
-    else if (isFile && name.endsWith(".part")) await Deno.remove(`${dir}/${name}`);
-  }
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    if (isDirectory) await clearPartFiles(join(dir, name));
+    else if (isFile && name.endsWith(".part")) await Deno.remove(join(dir, name));
   }
 }

@@ -4,7 +4,7 @@ import { blockWeights } from "../model/architecture.ts";
 import type { Engine } from "../model/engine.ts";
 import type { Config } from "../model/config.ts";
 import { familyOf } from "../model/families/families.ts";
-import { fileSource, writeFileAtomic } from "../checkpoint/files/file_source.ts";
+import { fileSource, ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
 import { Model } from "../model/model.ts";
 import { HeldWeights } from "../model/weights.ts";
 import { stateOf } from "./graph.ts";
@@ -84,13 +84,8 @@ export async function writeTrainingState(
 
 /** The saved state, or undefined when there is none. Throws `RangeError` when it belongs to another plan. */
 export async function readTrainingState(path: string, plan: TrainingPlan): Promise<TrainingState | undefined> {
-  let source;
-  try {
-    source = await fileSource(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const source = await ifThere(fileSource(path));
+  if (!source) return undefined;
   const file = await openSafetensors(source);
   if (file.metadata.plan !== JSON.stringify(plan)) {
     throw new RangeError(

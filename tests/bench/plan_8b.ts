@@ -3,12 +3,13 @@
  *
  *     deno run -A tests/bench/plan_8b.ts [options of deno task quantize]
  */
+import { fromFileUrl } from "@std/path";
 import { llada8b, writeSparse } from "./synthetic.ts";
 
 const folder = await Deno.makeTempDir();
 try {
   await writeSparse(`${folder}/LLaDA-8B`, llada8b(32, 126464));
-  const script = new URL("../../scripts/quantize.ts", import.meta.url).pathname;
+  const script = fromFileUrl(new URL("../../scripts/quantize.ts", import.meta.url));
   const args = ["run", "-A", script, `${folder}/LLaDA-8B`, "--out", `${folder}/packed`, "--plan", ...Deno.args];
   const { code } = await new Deno.Command(Deno.execPath(), { args, stdout: "inherit", stderr: "inherit" }).output();
   Deno.exitCode = code;

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { gunzip } from "../../lib/format/text_gzip.ts";
 import { textLines } from "../../lib/format/text_lines.ts";
 import { type CorpusOptions, loadCorpus } from "../../lib/corpus/corpus.ts";
@@ -126,8 +127,8 @@ Deno.test("the text column of Parquet is read over row groups and pages, as pyar
   const rows = await allOf(sample);
   assertEquals(rows.length, 12);
   assertEquals([rows[0], rows[1], rows[11]], ["", " = First article = \n", " ten é 🙂 \n"]);
-  assertEquals(await allOf(sample.pathname), rows);
-  const path = sample.pathname;
+  assertEquals(await allOf(fromFileUrl(sample)), rows);
+  const path = fromFileUrl(sample);
   const { windows } = await loadCorpus(path, options({ count: 2, length: 4 }));
   assertEquals(windows.map((w) => w.length), [4, 4]);
 });
@@ -154,7 +155,7 @@ Deno.test("WikiText's rows make articles, and its splits come from the Hub at th
   const asked: unknown[] = [];
   const open: CorpusOptions["open"] = (...request) => {
     asked.push(request);
-    return Promise.resolve(sample.pathname);
+    return Promise.resolve(fromFileUrl(sample));
   };
   for (const [name, split] of [["wikitext", "train"], ["wikitext-test", "test"]]) {
     const { windows } = await loadCorpus(name, options({ count: 1, length: 30, open }));

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import type { Config } from "../../lib/model/config.ts";
@@ -186,8 +187,8 @@ Deno.test("a disk that refuses more bytes: the error names the file, and nothing
     for (const [format, file] of [["hf", "model.safetensors"], ["onnx", "model.onnx.data"]]) {
       // A limit on the size of files stands for a full disk: the system refuses the write that crosses it.
       const limit = `trap '' XFSZ; ulimit -f 500; exec "$0" run --no-check --quiet --allow-all "$@"`;
-      const { pathname } = new URL("deno.json", root), model = new URL("data/nano-llada", root).pathname;
-      const args = [`--config=${pathname}`, `${folder}/script.ts`, model, `${folder}/out`, format];
+      const [config, model] = ["deno.json", "data/nano-llada"].map((path) => fromFileUrl(new URL(path, root)));
+      const args = [`--config=${config}`, `${folder}/script.ts`, model, `${folder}/out`, format];
       const { stdout } = await new Deno.Command("sh", { args: ["-c", limit, Deno.execPath(), ...args] }).output();
       const said = new TextDecoder().decode(stdout);
       assert(said.includes("Cannot write") && said.includes(`/${file}"`) && said.includes("free space"), said);
@@ -206,7 +207,7 @@ Deno.test("an export killed half way leaves no folder of that name, and the next
       const kill = (done, total) => { if (done > total / 2) Deno.kill(Deno.pid, "SIGKILL"); };
       await exportCheckpoint(from, { format, out, maxShardBytes: 2000, onProgress: kill });`;
     await Deno.writeTextFile(`${folder}/script.ts`, script);
-    const config = new URL("../../deno.json", import.meta.url).pathname;
+    const config = fromFileUrl(new URL("../../deno.json", import.meta.url));
     for (const format of ["hf", "onnx"] as const) {
       const out = `${folder}/${format}`;
       const args = [

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { openQuantization } from "../../lib/pipeline/quantize.ts";
@@ -9,7 +10,7 @@ import { contents, writeSharded } from "./checkpoints.ts";
 
 const child = (from: string, out: string) =>
   new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "-A", new URL("quantize_child.ts", import.meta.url).pathname, from, out],
+    args: ["run", "--no-check", "-A", fromFileUrl(new URL("quantize_child.ts", import.meta.url)), from, out],
     stdout: "piped",
     stderr: "piped",
   }).spawn();

@@ -1,11 +1,12 @@
 import { assert } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { inFolder } from "../model/tiny.ts";
 
 /** Peak resident memory of a quantisation of so many blocks. */
 async function peak(layers: number): Promise<number> {
   let bytes = NaN;
   await inFolder(async (folder) => {
-    const child = new URL("memory_child.ts", import.meta.url).pathname;
+    const child = fromFileUrl(new URL("memory_child.ts", import.meta.url));
     const args = ["run", "--no-check", "-A", child, folder, String(layers)];
     const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
     assert(success, new TextDecoder().decode(stderr));

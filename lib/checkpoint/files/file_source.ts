@@ -33,6 +33,16 @@ export async function fileSource(path: string): Promise<ByteSource> {
   };
 }
 
+/** What an action on a file or folder gives; undefined where there is none. */
+export async function ifThere<T>(action: Promise<T>): Promise<T | undefined> {
+  try {
+    return await action;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
 /** Reads a JSON object. Throws `SyntaxError` that names the file. */
 export async function readJson(path: string): Promise<Record<string, unknown>> {
   return parseJsonObject(path, await Deno.readTextFile(path));

@@ -1,4 +1,5 @@
 /** What this machine has left: memory that a process may take, and space on the disk of a folder. */
+import { dirname } from "@std/path";
 import { statfs } from "node:fs/promises";
 
 /** Bytes of memory that can still be had: what the system calls available, or what a container leaves of its limit. */
@@ -17,12 +18,12 @@ export async function freeMemory(): Promise<number> {
 
 /** Bytes that an ordinary user may write on the disk of `path`, which need not exist yet. */
 export async function freeDisk(path: string): Promise<number> {
-  for (let folder = path;; folder = folder.includes("/") ? folder.replace(/\/[^/]*\/*$/, "") || "/" : ".") {
+  for (let folder = path;; folder = dirname(folder)) {
     try {
       const { bavail, bsize } = await statfs(folder);
       return bavail * bsize;
     } catch (error) {
-      if (folder === "/" || folder === "." || (error as { code?: string }).code !== "ENOENT") throw error;
+      if (folder === dirname(folder) || (error as { code?: string }).code !== "ENOENT") throw error;
     }
   }
 }

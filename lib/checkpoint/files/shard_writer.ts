@@ -1,4 +1,5 @@
 /** Writing a checkpoint folder of any size: sharded safetensors in the layout of the Hugging Face Hub, a tensor in memory at a time. */
+import { join } from "@std/path";
 import { encodeSafetensors } from "../../format/safetensors.ts";
 import { type Dtype, dtypeBytes, parseHeader } from "../../format/safetensors_header.ts";
 import { writeFileAtomic } from "./file_source.ts";
@@ -92,7 +93,7 @@ export async function writeShards(
   for (const [i, [file]] of shards.entries()) {
     const { head, order } = heads[i];
     await writeFile(
-      `${dir}/${file}`,
+      join(dir, file),
       async function* () {
         yield head;
         for (const tensor of order) {
@@ -113,12 +114,12 @@ export async function writeShards(
     );
     const total = `{\n    "total_size": ${totalBytes}\n  }`;
     await writeText(
-      `${dir}/${INDEX}`,
+      join(dir, INDEX),
       `{\n  "metadata": ${total},\n  "weight_map": {\n${map.join(",\n")}\n  }\n}\n`,
       { signal },
     );
   }
-  await writeText(`${dir}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n", { signal });
+  await writeText(join(dir, CONFIG), JSON.stringify(config, null, 2) + "\n", { signal });
   return plan;
 }
 
@@ -196,7 +197,7 @@ async function refuseOthers(dir: string, ours: ReadonlySet<string>, replace: boo
   }
   for (const name of files) {
     if (/^model.*\.[0-9a-f-]{36}\.part$/.test(name)) {
-      if (replace) await Deno.remove(`${dir}/${name}`);
+      if (replace) await Deno.remove(join(dir, name));
       else {
         throw new RangeError(
           `Cannot write to "${dir}": it holds "${name}" of a run that writes there, or was killed; remove it when none does`,

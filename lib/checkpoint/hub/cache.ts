@@ -2,7 +2,9 @@
  * The Hugging Face cache on disk, laid out as Python's huggingface_hub does, so that each side reuses what the other
  * fetched: `models--org--name/{blobs/HASH, snapshots/COMMIT/file -> blobs/HASH, refs/main}` and `.locks` beside it.
  */
+import { dirname, join, relative } from "@std/path";
 import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
+import { ifThere } from "../files/file_source.ts";
 
 export type RepoType = "model" | "dataset";
 
@@ -37,8 +39,11 @@ export async function hubPlace(
 
 async function storedToken(): Promise<string | undefined> {
   const home = Deno.env.get("HF_HOME") ||
-    `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE")}/.cache`}/huggingface`;
-  return await textOf(Deno.env.get("HF_TOKEN_PATH") || `${home}/token`);
+    join(
+      Deno.env.get("XDG_CACHE_HOME") || join(Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE") ?? "", ".cache"),
+      "huggingface",
+    );
+  return await textOf(Deno.env.get("HF_TOKEN_PATH") || join(home, "token"));
 }
 
 /** One repository in the cache. */
@@ -48,41 +53,40 @@ export class CachedRepo {
 
   constructor(cacheDir: string, { type, id }: { readonly type: RepoType; readonly id: string }) {
     const folder = getRepoFolderName({ type, name: id });
-    this.dir = `${cacheDir}/${folder}`;
-    this.#locks = `${cacheDir}/.locks/${folder}`;
+    this.dir = join(cacheDir, folder);
+    this.#locks = join(cacheDir, ".locks", folder);
   }
 
   blob(hash: string): string {
-    return `${this.dir}/blobs/${hash}`;
+    return join(this.dir, "blobs", hash);
   }
 
   snapshot(commit: string): string {
-    return `${this.dir}/snapshots/${commit}`;
+    return join(this.dir, "snapshots", commit);
   }
 
   /** The commit that a revision stood for when it was last fetched whole. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
-    const commit = (await textOf(`${this.dir}/refs/${revision}`))?.trim();
+    const commit = (await textOf(join(this.dir, "refs", revision)))?.trim();
     return commit !== undefined && isCommit(commit) ? commit : undefined;
   }
 
   async setRef(revision: string, commit: string): Promise<void> {
     if (isCommit(revision) || await this.commitOf(revision) === commit) return;
-    const path = `${this.dir}/refs/${revision}`;
-    await Deno.mkdir(folderOf(path), { recursive: true });
+    const path = join(this.dir, "refs", revision);
+    await Deno.mkdir(dirname(path), { recursive: true });
     await Deno.writeTextFile(`${path}.part`, commit);
     await Deno.rename(`${path}.part`, path);
   }
 
   /** Makes `file` of a snapshot stand for a blob: by a relative link, or a hard one where the system has no links. */
   async link(hash: string, { commit, file }: { readonly commit: string; readonly file: string }): Promise<void> {
-    const path = `${this.snapshot(commit)}/${file}`;
-    await Deno.mkdir(folderOf(path), { recursive: true });
+    const path = join(this.snapshot(commit), file);
+    await Deno.mkdir(dirname(path), { recursive: true });
     const temporary = `${path}.${crypto.randomUUID()}.part`;
-    const up = "../".repeat(file.split("/").length + 1);
     try {
-      await Deno.symlink(`${up}blobs/${hash}`, temporary);
+      await Deno.symlink(relative(dirname(path), this.blob(hash)), temporary);
     } catch { // Windows without the privilege, or a run that may not write everywhere; a failure below is reported
       await Deno.link(this.blob(hash), temporary);
     }
@@ -96,7 +100,7 @@ export class CachedRepo {
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Promise<T> {
     await Deno.mkdir(this.#locks, { recursive: true });
-    using file = await Deno.open(`${this.#locks}/${hash}.lock`, { write: true, create: true });
+    using file = await Deno.open(join(this.#locks, `${hash}.lock`), { write: true, create: true });
     while (!await file.tryLock(true)) await pause(200, signal);
     return await body();
   }
@@ -108,7 +112,7 @@ export function isCommit(text: string): boolean {
 
 /** The size of a file or of what it links to; undefined when there is none. */
 export async function sizeOfFile(path: string): Promise<number | undefined> {
-  return await absent(async () => (await Deno.stat(path)).size);
+  return (await ifThere(Deno.stat(path)))?.size;
 }
 
 /** Waits; rejects with the signal's reason when it aborts first. */
@@ -127,17 +131,4 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-async function textOf(path: string): Promise<string | undefined> {
-  return await absent(() => Deno.readTextFile(path));
-}
-
-async function absent<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
-    throw error;
-  }
-}
-
-const folderOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
+const textOf = (path: string): Promise<string | undefined> => ifThere(Deno.readTextFile(path));

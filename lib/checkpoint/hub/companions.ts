@@ -1,4 +1,5 @@
 /** The files of a checkpoint that go with its weights wherever they go. */
+import { join } from "@std/path";
 import { writeFile } from "../files/shard_writer.ts";
 
 /** Neither weights nor config: tokenizer, generation settings, licence, and the code of models that bring their own. */
@@ -20,8 +21,8 @@ export async function copyCompanions(
   const found = (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
   const files = found.filter((file) => companions.some((pattern) => pattern.test(file)));
   for (const file of files) {
-    const { readable } = await Deno.open(`${dir}/${file}`);
-    await writeFile(`${out}/${file}`, readable, options);
+    const { readable } = await Deno.open(join(dir, file));
+    await writeFile(join(out, file), readable, options);
   }
   return files;
 }

@@ -1,4 +1,5 @@
 /** One file of the Hub onto the disk: resumed where it was cut, and named only once its hash is right. */
+import { dirname } from "@std/path";
 import { Buffer } from "node:buffer";
 import { createHash, type Hash } from "node:crypto";
 import { statfs } from "node:fs/promises";
@@ -194,7 +195,7 @@ async function hashFile(file: Deno.FsFile, hash: Hash): Promise<number> {
 }
 
 async function checkRoom({ file, blob, what }: Download, wanted: number): Promise<void> {
-  const folder = blob.slice(0, blob.lastIndexOf("/"));
+  const folder = dirname(blob);
   await Deno.mkdir(folder, { recursive: true });
   const { bavail, bsize } = await statfs(folder);
   if (wanted > bavail * bsize) {

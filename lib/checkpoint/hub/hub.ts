@@ -1,4 +1,5 @@
 /** Checkpoints and files of the Hugging Face Hub: pinned to a commit, fetched as needed, kept in the shared cache. */
+import { join } from "@std/path";
 import { companions } from "./companions.ts";
 import { parseShardIndex } from "../../format/shards.ts";
 import { type RepoType, sizeOfFile } from "./cache.ts";
@@ -46,7 +47,7 @@ export async function fetchSnapshot(id: string, options: HubOptions = {}): Promi
   else if (byName.has(index)) {
     files.push(byName.get(index)!);
     await repo.fetchAll(commit, files.slice(-1));
-    const path = `${cache.snapshot(commit)}/${index}`;
+    const path = join(cache.snapshot(commit), index);
     for (const shard of parseShardIndex(path, await Deno.readTextFile(path)).shards) {
       const file = byName.get(shard);
       if (!file) throw new SyntaxError(`Cannot read "${path}": it names ${shard}, which ${id} does not have`);
@@ -87,13 +88,13 @@ export async function openHubFile(
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
     const known = await cache.commitOf(revision);
-    const there = known && `${cache.snapshot(known)}/${path}`;
+    const there = known && join(cache.snapshot(known), path);
     if (there && await sizeOfFile(there) !== undefined) return there;
     throw notCached(repo, error, path);
   }
   await repo.fetchAll(commit, [file], options.onProgress);
   await cache.setRef(revision, commit);
-  return `${cache.snapshot(commit)}/${path}`;
+  return join(cache.snapshot(commit), path);
 }
 
 /** The checkpoint as the cache has it. Throws `Error` when it is not whole. */
@@ -102,10 +103,10 @@ async function cachedSnapshot(repo: Repo, reason: Unreachable): Promise<Snapshot
   const commit = await cache.commitOf(revision);
   if (commit === undefined) throw notCached(repo, reason, "that revision");
   const dir = cache.snapshot(commit);
-  const has = async (file: string) => await sizeOfFile(`${dir}/${file}`) !== undefined;
+  const has = async (file: string) => await sizeOfFile(join(dir, file)) !== undefined;
   const needed = ["config.json"];
   if (await has(weights) || !await has(index)) needed.push(weights);
-  else needed.push(...parseShardIndex(`${dir}/${index}`, await Deno.readTextFile(`${dir}/${index}`)).shards);
+  else needed.push(...parseShardIndex(join(dir, index), await Deno.readTextFile(join(dir, index))).shards);
   for (const file of needed) if (!await has(file)) throw notCached(repo, reason, file);
   return { dir, revision: commit, offline: reason.message };
 }

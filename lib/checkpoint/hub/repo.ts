@@ -1,4 +1,5 @@
 /** One repository of the Hub: what it says of itself, through `@huggingface/hub`, and its files brought into the cache. */
+import { join } from "@std/path";
 import { datasetInfo, type ListFileEntry, listFiles, modelInfo, pathsInfo } from "@huggingface/hub";
 import { CachedRepo, hubPlace, isCommit, type RepoType, sizeOfFile } from "./cache.ts";
 import { download, hubFetch, type HubFile, Unreachable } from "./download.ts";
@@ -98,7 +99,7 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
       const total = files.reduce((sum, { size }) => sum + size, 0);
       const places = await Promise.all(files.map(async (file) => {
         const blob = cache.blob(file.hash);
-        const [linked, stored] = [`${cache.snapshot(commit)}/${file.path}`, blob].map(sizeOfFile);
+        const [linked, stored] = [join(cache.snapshot(commit), file.path), blob].map(sizeOfFile);
         return { file, blob, linked: await linked === file.size, stored: await stored === file.size };
       }));
       let bytes = places.reduce((sum, { file, linked, stored }) => sum + (linked || stored ? file.size : 0), 0);

@@ -1,7 +1,9 @@
 /** Where a checkpoint comes from: a local folder, or the Hugging Face Hub by way of its cache. */
+import { basename, dirname, isAbsolute, join } from "@std/path";
 import { openSafetensors } from "../../format/safetensors.ts";
 import { openShards, type TensorSource } from "../../format/shards.ts";
-import { fileSource, parseJsonObject } from "../files/file_source.ts";
+import { fileSource, ifThere, parseJsonObject } from "../files/file_source.ts";
+import { isCommit } from "./cache.ts";
 import { fetchSnapshot, type HubOptions } from "./hub.ts";
 
 /** An open checkpoint: config and headers are read and checked, weights are read when asked for. */
@@ -23,13 +25,13 @@ export interface CheckpointSource {
 }
 
 /**
- * Opens the checkpoint at `location`: a folder when it exists or looks like a path (starts with "." or "/", or has other
+ * Opens the checkpoint at `location`: a folder when it exists or looks like a path (is absolute, starts with ".", or has other
  * than one "/"), else the Hub id "org/name" or "org/name@revision". Throws `RangeError` (nothing there that can be
  * opened), `SyntaxError` (malformed files, bytes that do not match their hash) and what `fetchSnapshot` throws.
  */
 export async function openSource(location: string, options: HubOptions = {}): Promise<CheckpointSource> {
   const [id, ...rest] = location.split("@");
-  const isPath = /^[./]/.test(location) || id.split("/").length !== 2 || id.includes("\\");
+  const isPath = isAbsolute(location) || location.startsWith(".") || id.split("/").length !== 2 || id.includes("\\");
   if (isPath || await isFolder(location)) return await openFolder(location);
   const named = rest.length > 0 ? rest.join("@") : undefined;
   if (named !== undefined && options.revision !== undefined && named !== options.revision) {
@@ -54,7 +56,7 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
       }: there is no such folder; wanted a checkpoint folder or an id of the Hub, "org/name"`,
     );
   }
-  dir = dir.replace(/(?<=.)\/+$/, "");
+  dir = dir.replace(/(?<=.)[/\\]+$/, "");
   const files: string[] = [];
   for await (const entry of Deno.readDir(dir)) if (!entry.isDirectory) files.push(entry.name);
   const has = (file: string) => files.includes(file);
@@ -66,14 +68,14 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
   const path = async (file: string) => {
     if (!has(file)) refuse(`it lacks ${JSON.stringify(file)}`);
     await checkInside(root, dir, file);
-    return `${dir}/${file}`;
+    return join(dir, file);
   };
   const readText = async (file: string) => await Deno.readTextFile(await path(file));
-  const readJson = async (file: string) => parseJsonObject(`${dir}/${file}`, await readText(file));
+  const readJson = async (file: string) => parseJsonObject(join(dir, file), await readText(file));
   const shard = async (file: string) => {
     if (has(file)) return await fileSource(await path(file));
     throw new SyntaxError(
-      `Cannot read "${dir}/${index}": "weight_map" names ${JSON.stringify(file)}, which is not in the folder; ` +
+      `Cannot read "${join(dir, index)}": "weight_map" names ${JSON.stringify(file)}, which is not in the folder; ` +
         `fetch the missing file or write the index again`,
     );
   };
@@ -85,14 +87,14 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
       : "";
     refuse(`it has neither ${single} nor ${index}${remedy}`);
   }
-  const revision = root.match(/[/\\]snapshots[/\\]([0-9a-f]{40})$/)?.[1];
+  const revision = basename(dirname(root)) === "snapshots" && isCommit(basename(root)) ? basename(root) : undefined;
   if (has(single) && has(index) && revision === undefined) { // of a commit that has both, everyone loads the one file
     refuse(`it has both ${single} and ${index}: remove the one that is not meant`);
   }
   const config = await readJson("config.json");
   const tensors = has(single)
     ? await openSafetensors(await shard(single))
-    : await openShards(`${dir}/${index}`, await readText(index), shard);
+    : await openShards(join(dir, index), await readText(index), shard);
   return {
     name,
     dir,
@@ -112,27 +114,18 @@ const [single, index] = ["model.safetensors", "model.safetensors.index.json"];
  * the same repository.
  */
 async function checkInside(root: string, dir: string, file: string): Promise<void> {
-  const real = await Deno.realPath(`${dir}/${file}`).catch((cause) => {
+  const real = await Deno.realPath(join(dir, file)).catch((cause) => {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new RangeError(`Cannot open "${dir}/${file}": it is a link to nothing; fetch the checkpoint again`, {
+    throw new RangeError(`Cannot open "${join(dir, file)}": it is a link to nothing; fetch the checkpoint again`, {
       cause,
     });
   });
-  const target = real.replaceAll("\\", "/");
-  const folder = root.replaceAll("\\", "/");
-  const repo = folder.match(/^(.*\/(?:models|datasets)--[^/]+)\/snapshots\/[^/]+$/)?.[1];
-  const parent = target.slice(0, target.lastIndexOf("/"));
-  if (parent === folder || (repo !== undefined && parent === `${repo}/blobs`)) return;
+  const repo = dirname(dirname(root));
+  const cached = basename(dirname(root)) === "snapshots" && /^(models|datasets)--/.test(basename(repo));
+  if (dirname(real) === root || (cached && dirname(real) === join(repo, "blobs"))) return;
   throw new RangeError(
-    `Cannot open "${dir}/${file}": it is a link to ${target}, outside of the folder; put the file itself there`,
+    `Cannot open "${join(dir, file)}": it is a link to ${real}, outside of the folder; put the file itself there`,
   );
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
-    throw error;
-  }
-}
+const isFolder = async (path: string): Promise<boolean> => (await ifThere(Deno.stat(path)))?.isDirectory ?? false;

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { encodeSafetensors, openSafetensors } from "../../../lib/format/safetensors.ts";
-import { fileSource, writeFileAtomic } from "../../../lib/checkpoint/files/file_source.ts";
+import { fileSource, ifThere, writeFileAtomic } from "../../../lib/checkpoint/files/file_source.ts";
 
 async function inFolder(body: (folder: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();
@@ -58,4 +58,14 @@ Deno.test("fileSource refuses a folder and a missing file", () =>
   inFolder(async (folder) => {
     await assertRejects(() => fileSource(folder), TypeError, "not a regular file");
     await assertRejects(() => fileSource(`${folder}/none`), Deno.errors.NotFound);
+  }));
+
+Deno.test("ifThere: what an action gives, undefined where there is no file, and every other error", () =>
+  inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/file`, "text");
+    assertEquals(await ifThere(Deno.readTextFile(`${dir}/file`)), "text");
+    assertEquals(await ifThere(Deno.readTextFile(`${dir}/none`)), undefined);
+    assertEquals(await ifThere(Deno.readTextFile(`${dir}/file/inside`)), undefined);
+    await assertRejects(() => ifThere(Deno.readTextFile(dir)), Error);
+    await assertRejects(() => ifThere(Promise.reject(new SyntaxError("malformed"))), SyntaxError, "malformed");
   }));

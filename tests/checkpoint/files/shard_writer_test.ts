@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import fc from "fast-check";
 import { encodeSafetensors, joinChunks, openSafetensors, type TensorBytes } from "../../../lib/format/safetensors.ts";
 import { openShards } from "../../../lib/format/shards.ts";
@@ -151,9 +152,10 @@ Deno.test("a disk that refuses more bytes: the error names the file, and no part
         .catch((e) => console.log(e.message));`;
     await Deno.writeTextFile(`${dir}/script.ts`, script);
     // A limit on the size of files stands for a full disk: the system refuses the write that crosses it.
-    const command = `trap '' XFSZ; ulimit -f 150; exec "$0" run --no-check --quiet --allow-all "$1"`;
-    const { stdout } = await new Deno.Command("sh", { args: ["-c", command, Deno.execPath(), `${dir}/script.ts`] })
-      .output();
+    const command = `trap '' XFSZ; ulimit -f 150; exec "$0" run --no-check --quiet --allow-all "$1" "$2"`;
+    const config = `--config=${fromFileUrl(new URL("../../../deno.json", import.meta.url))}`;
+    const args = ["-c", command, Deno.execPath(), config, `${dir}/script.ts`];
+    const { stdout } = await new Deno.Command("sh", { args }).output();
     const said = new TextDecoder().decode(stdout);
     assert(
       said.includes(`Cannot write "${dir}/model-00001-of-00002.safetensors"`) && said.includes("free space"),
