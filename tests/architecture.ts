@@ -136,6 +136,15 @@ export function impureLines(sources: readonly Source[]): string[] {
   });
 }
 
+/** Module-level state in the pure rooms: a variable that may be set anew, or a collection that begins empty. */
+export function statefulLines(sources: readonly Source[]): string[] {
+  const state =
+    /^(export\s+)?(let|var)\s|^(export\s+)?const\s.*=\s*(new\s+(Weak)?(Map|Set)\b[^(]*\(\s*\)|\[\s*\]|\{\s*\})\s*;/;
+  return sources.filter(({ path }) => pure.includes(roomOf(path) ?? "")).flatMap(({ path, text }) =>
+    codeOf(text).split("\n").flatMap((line, i) => state.test(line) ? [`${path}:${i + 1} holds state`] : [])
+  );
+}
+
 /** Files of more than 300 lines in lib and scripts. */
 export function longFiles(sources: readonly Source[]): string[] {
   return sources.map(({ path, text }) => ({ path, lines: text.replace(/\n$/, "").split("\n").length }))

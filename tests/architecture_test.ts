@@ -10,6 +10,7 @@ import {
   impureLines,
   longFiles,
   type Source,
+  statefulLines,
 } from "./architecture.ts";
 import { deno } from "./deno.ts";
 
@@ -77,6 +78,7 @@ Deno.test("imports keep to the rooms in every file of lib, scripts and notebooks
 Deno.test("the lower rooms are pure, one file rounds, no file is long, no room is full", () => {
   assert(lib.length > 50);
   assertEquals(impureLines(lib), []);
+  assertEquals(statefulLines(lib), []);
   assertEquals(longFiles([...lib, ...scripts]), []);
   assertEquals(fullRooms(lib.map(({ path }) => path)), []);
 });
@@ -201,6 +203,23 @@ Deno.test("impure lines are found, in code only", () => {
   assertEquals(lines("lib/quant/a.ts", "a;\nb = Math.round(c);"), ["lib/quant/a.ts:2 uses Math.round"]);
   assertEquals(lines("lib/evaluate/a.ts", "[1].map(Math.round)"), ["lib/evaluate/a.ts:1 uses Math.round"]);
   assertEquals(lines("lib/tensor/rounding.ts", "Math.round(c)"), []);
+});
+
+Deno.test("module-level state is found in the pure rooms", () => {
+  const lines = (text: string, path = "lib/quant/a.ts") => statefulLines([{ path, text }]).length;
+  for (
+    const state of [
+      "let last = 1;",
+      "export let n;",
+      "const kept = new WeakMap<object, Kept>();",
+      "const all: X[] = [];",
+    ]
+  ) {
+    assertEquals(lines(`// fine\n${state}`), 1, state);
+    assertEquals(lines(state, "lib/runtime/a.ts"), 0);
+    assertEquals(lines(`  ${state}`), 0, "inside a function");
+  }
+  assertEquals(lines('const names = new Set(["a"]);\nconst half = new Float16Array(1);\nconst letter = "let x";'), 0);
 });
 
 Deno.test("long files are found", () => {
