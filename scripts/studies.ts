@@ -39,10 +39,10 @@ export const full: Scale = {
 
 export const quick: Scale = {
   seeds: [1],
-  items: 60,
+  items: 50,
   elboWindows: 32,
   calibrationWindows: 64,
-  without: ["b", "d", "e", "bits"],
+  without: ["b", "c", "d", "e", "bits"],
 };
 
 /** Two settings of a study, by label: is the first better than the second? */

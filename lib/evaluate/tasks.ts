@@ -112,7 +112,7 @@ function checkWords(tokenizer: TextTokenizer, id: string): void {
 
 /** Reads JSON lines of the data folder. Throws `SyntaxError` that names the file, the line and the missing field. */
 async function readLines(path: string, fields: readonly string[]): Promise<Record<string, unknown>[]> {
-  const text = await Deno.readTextFile(new URL(path, folder));
+  const text = await readText(new URL(path, folder));
   return text.split("\n").flatMap((line, i) => {
     if (line.trim() === "") return [];
     let value: Record<string, unknown> | undefined;
@@ -127,4 +127,12 @@ async function readLines(path: string, fields: readonly string[]): Promise<Recor
     }
     return [value!];
   });
+}
+
+/** A text beside this code: in a folder, or where a published package is fetched from. */
+async function readText(url: URL): Promise<string> {
+  if (url.protocol === "file:") return await Deno.readTextFile(url);
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`Cannot read ${url}: the answer is ${answer.status} ${answer.statusText}`);
+  return await answer.text();
 }
