@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { differenceDots, errorHeatmap, histograms, paretoFront } from "../../lib/report/charts.ts";
+import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
+import { histograms } from "../../lib/report/curves.ts";
 import { figure } from "../../lib/report/figure.ts";
 import { ablationDots, mainBars } from "../../lib/report/figures.ts";
 import { page } from "../../lib/report/page.ts";

@@ -1,5 +1,6 @@
 /** One of each figure on made-up rows: what the tests check and what an eye may look at. */
-import { differenceDots, errorHeatmap, histograms, lossCurve, paretoFront } from "../../lib/report/charts.ts";
+import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
+import { histograms, lossCurve } from "../../lib/report/curves.ts";
 import type { Figure } from "../../lib/report/figure.ts";
 import { ablationDots, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
 import { type PaperNumbers, parsePaper } from "../../lib/report/paper.ts";
