@@ -1,7 +1,4 @@
-/**
- * The graphs of one architecture on one runtime. Weights enter as inputs, so that one session serves every block and quantised weights need no
- * rebuild. Built on first use and shared by a model and its quantised children.
- */
+/** The arithmetic of a model: graphs of its block, of halves and stages of it, and of the head. */
 import type { Matrix } from "../tensor/matrix.ts";
 import {
   type Architecture,
@@ -40,6 +37,22 @@ interface Into {
   readonly into?: Float32Array;
 }
 
+/**
+ * The graphs of one architecture on one runtime. Weights enter as inputs, so that one session serves every block and quantised weights need no
+ * rebuild. Built on first use and shared by a model and its quantised children.
+ *
+ * @example
+ * ```ts
+ * import { openCheckpoint, openRuntime } from "quant-dllm";
+ * import { Engine } from "quant-dllm/testbed";
+ *
+ * const { architecture, weights } = await openCheckpoint("data/nano-llada");
+ * await using runtime = await openRuntime();
+ * await using engine = new Engine(runtime, architecture);
+ * const x = { batch: 1, time: 8, data: new Float32Array(8 * architecture.width).fill(0.1) };
+ * const { data } = await engine.block(x, await weights.block(0)); // the output of block 0, of any weights
+ * ```
+ */
 export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Memory that is used again and again: wide inputs of linears, and panels of second moments. */

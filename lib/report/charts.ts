@@ -32,6 +32,14 @@ export interface Difference {
 /**
  * Paired differences as dots with intervals: a line for each comparison, with its verdict, and a panel for each metric.
  * A dot is hollow when its interval holds zero. Accuracies are shown in points (times 100).
+ *
+ * @example
+ * ```ts
+ * import { type Comparison, differenceDots } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("data/results/verdicts.jsonl")).split("\n").filter(Boolean);
+ * const svg = await differenceDots(lines.slice(0, 8).map((line) => JSON.parse(line) as Comparison)).toSvg();
+ * ```
  */
 export function differenceDots(comparisons: readonly Difference[], options: Omit<Labels, "scale"> = {}): Figure {
   const { label = same } = options;
@@ -102,6 +110,15 @@ export interface ParetoOptions extends Omit<Labels, "scale" | "value"> {
  * What each method reaches with how many counted bits, a panel for each metric: a colour for each method, the front as
  * a stepped line (the best that at most so many bits give), rows at 16 bits or more as a dashed line. Much accuracy is
  * good, and little of everything else.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows, paretoFront } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const points = means.filter(({ study, task }) => study === "bits" && (task === "mean" || task === "elbo"));
+ * const svg = await paretoFront(points, { point: "label" }).toSvg();
+ * ```
  */
 export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): Figure {
   const { series = "method", point = "bitsPerWeight", label = same } = options;
@@ -169,6 +186,16 @@ function frontOf(groups: readonly Summary[], best: "max" | "min"): Summary[] {
 /**
  * A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are averaged;
  * absent pairs stay grey. A few whole numbers (planes) get a colour and a key each instead of a colour bar.
+ *
+ * @example
+ * ```ts
+ * import { errorHeatmap, type Measurement } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("results/reproduce/arms.jsonl")).split("\n").filter(Boolean);
+ * const arms = lines.map((line) => JSON.parse(line) as Measurement).filter(({ label }) => label.startsWith("GPTQ"));
+ * const records = arms.flatMap(({ label, linears }) => linears.map((linear) => ({ ...linear, label })));
+ * const svg = await errorHeatmap(records, { y: "label", field: "relativeError", digits: 3 }).toSvg();
+ * ```
  */
 export function errorHeatmap(
   records: readonly Readonly<Record<string, unknown>>[],
