@@ -64,8 +64,8 @@ export function meansOf({ id, settings }: Pick<Study, "id" | "settings">, measur
     }];
     return cells.map(({ row, task, over }): Row => {
       const { mean, standardError, n, seeds } = armMean(outcomes(arm, row.metric as Metric, measured, over));
-      const { method, metric, bitsPerWeight, storedBytes, seed, taskVersion, codeVersion } = row;
-      const same = { method, metric, bitsPerWeight, storedBytes, seed, taskVersion, codeVersion };
+      const { method, metric, bitsPerWeight, storedBytes, seed, taskVersion, codeVersion, calibrationSize } = row;
+      const same = { method, metric, bitsPerWeight, storedBytes, seed, taskVersion, codeVersion, calibrationSize };
       return { ...same, study: id, label: arm.label, task, value: mean, standardError, n, seeds };
     });
   });

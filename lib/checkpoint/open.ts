@@ -23,6 +23,7 @@ export type Residence = "auto" | "held" | "streamed";
 
 const HELD_BY_DEFAULT = 2 ** 32;
 
+/** How a model is loaded: on what it runs, where its weights are, and where the Hub's files come from and go. */
 export interface LoadOptions extends HubOptions {
   readonly device?: Device;
   readonly threads?: number;
@@ -54,6 +55,15 @@ export interface Checkpoint {
 /**
  * Opens a checkpoint, a folder or a Hub id: config, tensor headers and tokenizer, but no weights. Throws `SyntaxError` for malformed files and
  * `RangeError` for a config that this kit does not compute, or that the tensors contradict.
+ *
+ * @example
+ * ```ts
+ * import { openCheckpoint } from "quant-dllm";
+ *
+ * // What a checkpoint is, before gigabytes of it are read.
+ * const { family, architecture, tokenizer } = await openCheckpoint("data/nano-llada");
+ * console.log(family.modelType, architecture.layers, architecture.width, tokenizer !== undefined);
+ * ```
  */
 export async function openCheckpoint(location: string, options: HubOptions = {}): Promise<Checkpoint> {
   const source = await openSource(location, options);
@@ -75,7 +85,17 @@ export async function openCheckpoint(location: string, options: HubOptions = {})
   return { source, config, family, architecture, stored, weights, quantizedSource, tokenizer };
 }
 
-/** Opens a checkpoint on a device (`auto` takes a GPU when there is one). Packed checkpoints are recognised by their quantization_config. */
+/**
+ * Opens a checkpoint on a device (`auto` takes a GPU when there is one). Packed checkpoints are recognised by their quantization_config.
+ *
+ * @example
+ * ```ts
+ * import { generate, loadModel } from "quant-dllm";
+ *
+ * await using model = await loadModel("data/nano-llada", { device: "cpu" }); // or "org/name" of the Hub
+ * const { text } = await generate(model, "2 7 months after august :", { length: 2, seed: 1 });
+ * ```
+ */
 export async function loadModel(location: string, options: LoadOptions = {}): Promise<Model> {
   const { device = "auto", threads, weights: residence = "auto", run = "auto", accuracyLevel } = options;
   const checkpoint = await openCheckpoint(location, options);

@@ -13,6 +13,16 @@ import { HeldWeights } from "../model/weights.ts";
  * Writes a model that is held in memory as a checkpoint folder: quantised matrices in their stored form, everything else in the `torch_dtype` of the
  * config. A packed checkpoint answers as the model does, bit for bit: what that type would round is written in float32. Each file appears whole or not
  * at all. Models that do not fit in memory are quantised on disk: `openQuantization`.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, quantize, rtn, saveModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const quantized = await quantize(model, rtn({ bits: 4, group: 32 }));
+ * await saveModel(quantized, "results/nano-llada-4bit");
+ * await using again = await loadModel("results/nano-llada-4bit"); // answers as `quantized` does
+ * ```
  */
 export async function saveModel(model: Model, dir: string): Promise<void> {
   const { family: { names }, architecture: a, weights, quantized } = model;

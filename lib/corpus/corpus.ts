@@ -67,6 +67,16 @@ const heldCharacters = 2 ** 25;
  * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No document is used twice. The windows follow from
  * the documents, the tokenizer and the seed alone: a gzipped file gives what the plain one does. The file is read more than once (first to count its
  * documents), and at most 2^25 characters of it are held. Throws `SyntaxError` for a malformed line and `RangeError` when the file holds too little text.
+ *
+ * @example
+ * ```ts
+ * import { loadCorpus, loadModel } from "quant-dllm";
+ *
+ * const { tokenizer } = await loadModel("data/nano-llada");
+ * const draw = { tokenizer, count: 64, length: 64, seed: 1 };
+ * const { windows } = await loadCorpus("data/nanoworld/calibration.jsonl", draw); // or "wikitext", "c4"
+ * console.log(tokenizer.decode(windows[0]));
+ * ```
  */
 export async function loadCorpus(path: string | URL, options: CorpusOptions): Promise<Corpus> {
   const { tokenizer, count, length, seed, onProgress, signal } = options;

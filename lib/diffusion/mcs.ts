@@ -41,6 +41,17 @@ export interface SimulateMasksOptions {
  *
  * @returns `N` windows, or `N · S` with the S copies of a window next to each other.
  * @throws RangeError when `prefix` is outside [0, 1], `timesteps` is not a positive integer, or the corpus is empty.
+ *
+ * @example
+ * ```ts
+ * import { gptq, loadCorpus, loadModel, quantize, simulateMasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * const calibration = simulateMasks(corpus, { maskId: model.maskId, seed: 1 });
+ * const quantized = await quantize(model, gptq({ bits: 2, group: 32 }), { calibration });
+ * ```
  */
 export function simulateMasks(corpus: Corpus, options: SimulateMasksOptions): Calibration {
   const { maskId, seed, prefix = 0.25, timesteps: copies, sampling = "stratified" } = options;
@@ -75,7 +86,20 @@ export function simulateMasks(corpus: Corpus, options: SimulateMasksOptions): Ca
   return { name: `mcs${per}-g${prefix}`, windows, timesteps };
 }
 
-/** The corpus as it is, with no masks: how autoregressive models are calibrated. */
+/**
+ * The corpus as it is, with no masks: how autoregressive models are calibrated.
+ *
+ * @example
+ * ```ts
+ * import { loadCorpus, loadModel, simulateMasks, visible } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * // The two sides of the paper's ablation of MCS: the same text, without masks and with.
+ * const calibrations = [visible(corpus), simulateMasks(corpus, { maskId: model.maskId, seed: 1 })];
+ * ```
+ */
 export function visible(corpus: Corpus): Calibration {
   return { name: "visible", windows: corpus.windows, timesteps: corpus.windows.map(() => 0) };
 }

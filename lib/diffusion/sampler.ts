@@ -51,6 +51,15 @@ export interface LladaOptions {
  * LLaDA's sampler (generate.py): the answer is cut into blocks, each block's masks are predicted S times over, and each time the surest predictions are
  * committed, `evenCounts` many. One difference: the mask itself is never predicted, so that every commit counts. Only the masked rows of the block go
  * through the head. Throws `RangeError` where blocks do not divide the length, or the number of blocks the steps.
+ *
+ * @example
+ * ```ts
+ * import { generate, lladaSampler, loadModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const sampler = lladaSampler({ block: 2, temperature: 0.5 }); // two tokens at a time, from left to right
+ * const { text, passes } = await generate(model, "shift t e c by 2 :", { length: 4, steps: 4, seed: 1, sampler });
+ * ```
  */
 export function lladaSampler(options: LladaOptions = {}): Sampler {
   const { block, temperature = 0, remasking = "low_confidence", forbid = [], defer = [] } = options;
@@ -104,6 +113,15 @@ const confidences: Readonly<Record<"maskgit_plus" | "topk_margin" | "entropy", C
 /**
  * Dream's sampler (generation_utils.py): the whole answer competes in every step, and a step from time t to s commits floor(n (1 - s / t)) of n masked
  * tokens, the last one all; under `origin` each with probability 1 - s / t instead. As for LLaDA, the mask itself is never predicted.
+ *
+ * @example
+ * ```ts
+ * import { dreamSampler, generate, loadModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const sampler = dreamSampler({ alg: "topk_margin", temperature: 0.2, topP: 0.95 });
+ * const { text, passes } = await generate(model, "shift t e c by 2 :", { length: 4, steps: 2, seed: 1, sampler });
+ * ```
  */
 export function dreamSampler(options: DreamOptions = {}): Sampler {
   const { alg = "entropy", algTemp = 0, temperature = 0, topP = 1, eps = 1e-3 } = options;

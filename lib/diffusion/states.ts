@@ -26,6 +26,17 @@ export interface SamplerStatesOptions {
  * @returns N · S windows as long as those of the corpus, the states of a window next to each other; their timesteps are the masked shares of what the
  *   model writes.
  * @throws RangeError when the corpus is empty, `prefix` leaves nothing to write, `states` or `steps` is no positive integer or does not suit the sampler.
+ *
+ * @example
+ * ```ts
+ * import { gptq, loadCorpus, loadModel, quantize, samplerOf, samplerStates } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 16, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * const calibration = await samplerStates(model, corpus, { seed: 1, sampler: samplerOf(model) });
+ * const quantized = await quantize(model, gptq({ bits: 2, group: 32 }), { calibration });
+ * ```
  */
 export async function samplerStates(
   denoiser: Denoiser,

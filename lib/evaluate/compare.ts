@@ -70,6 +70,18 @@ export interface Comparison {
 /**
  * What `measure` kept of one arm at several seeds, on all tasks of a metric or those named. Throws `RangeError` when the measurements are not of one arm,
  * of distinct seeds and of the same versions of the tasks.
+ *
+ * @example
+ * ```ts
+ * import { armMean, type Measurement, outcomesOf } from "quant-dllm";
+ *
+ * // `deno task reproduce` keeps a line for each measurement: an arm at a seed.
+ * const lines = (await Deno.readTextFile("results/reproduce/arms.jsonl")).split("\n").filter(Boolean);
+ * const all = lines.map((line) => JSON.parse(line) as Measurement);
+ * for (const [label, own] of Map.groupBy(all, ({ label }) => label)) {
+ *   console.log(label, armMean(outcomesOf(own, { metric: "nats per token" })).mean);
+ * }
+ * ```
  */
 export function outcomesOf(
   measurements: readonly Measurement[],
@@ -103,7 +115,21 @@ export function outcomesOf(
   return { label: labels[0], metric, seeds, items: Object.fromEntries(items), ...(seedless ? { seedless } : {}) };
 }
 
-/** Mean of one arm over seeds and items, with the error of both. Throws `RangeError` as `crossedMean` does. */
+/**
+ * Mean of one arm over seeds and items, with the error of both. Throws `RangeError` as `crossedMean` does.
+ *
+ * @example
+ * ```ts
+ * import { armMean, evaluate, loadModel, tasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const items: Record<string, ArrayLike<number>[]> = {};
+ * const onItems = (task: string, right: ArrayLike<number>) => items[task] = [right];
+ * await evaluate(model, [tasks.nano_mmlu, tasks.nano_piqa], { limit: 100, seed: 1, onItems });
+ * const arm = { label: "full precision", seeds: [1], items, seedless: true }; // its masks are all that a seed draws
+ * const { mean, interval } = armMean({ ...arm, metric: "accuracy" });
+ * ```
+ */
 export function armMean({ label, metric, items, seedless = false }: Outcomes): ArmMean {
   const estimate = crossedMean(Object.values(items), { seedless, step: metrics[metric].step });
   return { label, metric, tasks: Object.keys(items), ...estimate, interval: around(estimate.mean, estimate), seedless };
@@ -112,6 +138,16 @@ export function armMean({ label, metric, items, seedless = false }: Outcomes): A
 /**
  * Compares arm a with arm b by their differences, seed by seed and item by item. Throws `RangeError` when metric, seeds, tasks or numbers of items are not
  * those of the other.
+ *
+ * @example
+ * ```ts
+ * import { compare, type Measurement, outcomesOf, sentenceOf } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("results/reproduce/arms.jsonl")).split("\n").filter(Boolean);
+ * const all = lines.map((line) => JSON.parse(line) as Measurement);
+ * const arm = (name: string) => outcomesOf(all.filter(({ label }) => label === name), { metric: "nats per token" });
+ * console.log(sentenceOf(compare(arm("GPTQ + MCS"), arm("GPTQ"))));
+ * ```
  */
 export function compare(a: Outcomes, b: Outcomes): Comparison {
   const tasks = checkPairs(a, b);

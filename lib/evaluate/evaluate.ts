@@ -23,6 +23,17 @@ export interface EvaluateOptions {
 /**
  * Evaluates a model on tasks. One row per task: `accuracy` for choices; for the likelihood bound `nats per token` and, in the field `perplexity`, its
  * exponential (a bound on the perplexity). `standardError` comes from the choice of items, `mcStandardError` from the random masks.
+ *
+ * @example
+ * ```ts
+ * import { evaluate, loadModel, quantize, rtn, table, tasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const arms = [model, await quantize(model, rtn({ bits: 2, group: 32 }))];
+ * const rows = [];
+ * for (const arm of arms) rows.push(...await evaluate(arm, [tasks.nano_mmlu, tasks.elbo], { limit: 100, seed: 1 }));
+ * console.log(table(rows, { row: ["method", "bitsPerWeight"], column: "task" }).toText());
+ * ```
  */
 export async function evaluate(model: Model, tasks: readonly Task[], options: EvaluateOptions): Promise<Row[]> {
   const { seed, limit = Infinity, batch, signal } = options;
@@ -64,7 +75,19 @@ export async function evaluate(model: Model, tasks: readonly Task[], options: Ev
   return rows;
 }
 
-/** Bits per weight of the linears of the blocks, and the bytes that they take; 16 bits for what is not quantised. */
+/**
+ * Bits per weight of the linears of the blocks, and the bytes that they take; 16 bits for what is not quantised.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, quantize, rtn, sizeOf } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const { storedBytes } = sizeOf(model);
+ * const quantized = sizeOf(await quantize(model, rtn({ bits: 2, group: 32 })));
+ * console.log(quantized.bitsPerWeight, storedBytes / quantized.storedBytes); // and how many times smaller
+ * ```
+ */
 export function sizeOf(model: Model): { readonly bitsPerWeight: number; readonly storedBytes: number } {
   let bits = 0;
   let weights = 0;

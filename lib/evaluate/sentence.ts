@@ -10,6 +10,14 @@ const shown: Readonly<Record<Metric, { unit: string; scale: number; digits: numb
 /**
  * One sentence: "levels is better than official by 3.4 ± 0.6 points (95 % interval 1.9 to 4.9; n = 2,800 items, 5 seeds)". What stands after ± is the
  * standard error.
+ *
+ * @example
+ * ```ts
+ * import { type Comparison, sentenceOf } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("data/results/verdicts.jsonl")).split("\n").filter(Boolean);
+ * for (const line of lines) console.log(sentenceOf(JSON.parse(line) as Comparison));
+ * ```
  */
 export function sentenceOf(comparison: Comparison): string {
   const { a, b, verdict, difference, metric } = comparison;
@@ -22,7 +30,18 @@ export function sentenceOf(comparison: Comparison): string {
     : `no difference seen between ${a} and ${b}: ${signed}`;
 }
 
-/** What becomes of the claim that a is better than b: "holds: +5.1 ± 0.6 points". */
+/**
+ * What becomes of the claim that a is better than b: "holds: +5.1 ± 0.6 points".
+ *
+ * @example
+ * ```ts
+ * import { type Comparison, verdictLine } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("data/results/verdicts.jsonl")).split("\n").filter(Boolean);
+ * const comparisons = lines.map((line) => JSON.parse(line) as Comparison);
+ * for (const c of comparisons) console.log(`${c.a} is better than ${c.b} in ${c.metric}: ${verdictLine(c)}`);
+ * ```
+ */
 export function verdictLine(comparison: Comparison): string {
   const text = differenceText(comparison);
   switch (comparison.verdict) {
@@ -43,7 +62,17 @@ export function differenceText(comparison: Comparison): string {
   return `${signed(difference, metric)} ± ${errorText(comparison)}`;
 }
 
-/** "5 seeds and 2,800 items tell a difference of 1.2 points from none". */
+/**
+ * What a run can tell apart at all: "5 seeds and 2,800 items tell a difference of 1.2 points from none".
+ *
+ * @example
+ * ```ts
+ * import { type Comparison, resolutionText } from "quant-dllm";
+ *
+ * const [line] = (await Deno.readTextFile("data/results/verdicts.jsonl")).split("\n");
+ * console.log(resolutionText(JSON.parse(line) as Comparison)); // whether the run could have seen it at all
+ * ```
+ */
 export function resolutionText(comparison: Comparison): string {
   const { metric } = comparison;
   return `${seedsText(comparison)} and ${itemsText(comparison)} tell a difference of ` +

@@ -22,6 +22,18 @@ export interface FamilyAccuracy {
 /**
  * Accuracy per family, in order of first appearance, and over all as "mean" (every family counts the same). Throws `RangeError` for sequences of
  * unequal length, and for an answer at a position that the denoiser does not predict.
+ *
+ * @example
+ * ```ts
+ * import { loadModel } from "quant-dllm";
+ * import { answerAccuracy, createWorld, rng, WORLD_SEED } from "quant-dllm/testbed";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const world = createWorld({ seed: WORLD_SEED });
+ * const draw = (i: number) => world.sequence(rng(WORLD_SEED, "unseen", i), "test", 64);
+ * const families = await answerAccuracy(model, Array.from({ length: 64 }, (_, i) => draw(i)));
+ * for (const { family, exact } of families) console.log(family, exact);
+ * ```
  */
 export async function answerAccuracy(
   denoiser: Denoiser,

@@ -56,6 +56,17 @@ export interface MeasureOptions {
 /**
  * Says what is measured, from options and inputs: equal identities are equal measurements. The label is no part of it, so that studies share what they
  * have in common. Throws `RangeError` for a task that the inputs do not know.
+ *
+ * @example
+ * ```ts
+ * import { type Arm, type ArmInputs, identityOf, rtn, tasks, version } from "quant-dllm";
+ *
+ * const method = rtn({ bits: 2, group: 32 });
+ * const arm: Arm = { label: "RTN", method, windows: 64, tasks: [{ task: tasks.elbo, limit: 32 }] };
+ * const data = { model: "nano-llada", corpus: "calibration.jsonl", tasks: { elbo: "validation.jsonl" } };
+ * const inputs: ArmInputs = { code: version, device: "cpu", ...data }; // better: digests of the files
+ * const key = identityOf(arm, { seed: 1, inputs }); // under it a measurement is stored, and found again
+ * ```
  */
 export function identityOf(
   { method, calibration, windows, tasks }: Arm,
@@ -72,7 +83,22 @@ export function identityOf(
   return [code, device, model, method?.name ?? "fp", name, text, what.join("+"), seed].join(" | ");
 }
 
-/** Quantises and evaluates. Rows carry the arm's label, its number of calibration windows, and everything that `evaluate` says. */
+/**
+ * Measures an arm at a seed: quantises and evaluates. Rows carry the arm's label, its number of calibration windows, and everything that `evaluate`
+ * says.
+ *
+ * @example
+ * ```ts
+ * import { type Arm, gptq, loadCorpus, loadModel, measure, tasks, visible } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const corpus = (count: number, seed: number) =>
+ *   loadCorpus("data/nanoworld/calibration.jsonl", { tokenizer: model.tokenizer, count, length: 64, seed });
+ * const what = { method: gptq({ bits: 2, group: 32 }), calibration: visible, windows: 64 };
+ * const arm: Arm = { label: "GPTQ", ...what, tasks: [{ task: tasks.elbo, limit: 64 }] };
+ * const { rows, linears, items } = await measure(model, arm, { seed: 1, corpus });
+ * ```
+ */
 export async function measure(model: Model, arm: Arm, options: MeasureOptions): Promise<Measurement> {
   const { seed, kernels, signal, onProgress } = options;
   const linears: LinearReport[] = [];

@@ -26,6 +26,7 @@ export interface ElboTask {
   windows(tokenizer: TextTokenizer): Promise<Int32Array[]>;
 }
 
+/** What a model is measured on: multiple choice, or the likelihood bound on windows of text. */
 export type Task = ChoiceTask | ElboTask;
 
 const folder = new URL("../../data/nanoworld/", import.meta.url);
@@ -40,7 +41,17 @@ type ChoiceId =
   | "nano_hellaswag"
   | "nano_bbh";
 
-/** The tasks that ship with the kit. Their items are words of NanoWorld: `RangeError` for a tokenizer that has other ones. */
+/**
+ * The tasks that ship with the kit. Their items are words of NanoWorld: `RangeError` for a tokenizer that has other ones.
+ *
+ * @example
+ * ```ts
+ * import { evaluate, loadModel, tasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const rows = await evaluate(model, [tasks.nano_mmlu, tasks.elbo], { limit: 100, seed: 1 });
+ * ```
+ */
 export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: ElboTask } = {
   nano_mmlu: choiceTask("nano_mmlu"),
   nano_winogrande: choiceTask("nano_winogrande"),
@@ -62,12 +73,37 @@ export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: El
   },
 };
 
-/** The likelihood bound on windows of a text, as read for the model that is measured. `id` and `version` say which text, and what windows of it. */
+/**
+ * The likelihood bound on windows of a text, as read for the model that is measured. `id` and `version` say which text, and what windows of it.
+ *
+ * @example
+ * ```ts
+ * import { boundOn, evaluate, loadCorpus, loadModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 32, length: 64, seed: 1 };
+ * const text = await loadCorpus("data/nanoworld/validation.jsonl", draw); // or "wikitext-test", for a model of English
+ * const [row] = await evaluate(model, [boundOn(text, { id: "elbo validation", version: "1x64" })], { seed: 1 });
+ * ```
+ */
 export function boundOn(corpus: Corpus, { id, version }: Pick<ElboTask, "id" | "version">): ElboTask {
   return { kind: "elbo", id, version, draws: tasks.elbo.draws, windows: () => Promise.resolve([...corpus.windows]) };
 }
 
-/** Whether the tokenizer has NanoWorld's vocabulary: each of its words is one token, and has the same id. */
+/**
+ * Whether the tokenizer has NanoWorld's vocabulary: each of its words is one token, and has the same id.
+ *
+ * @example
+ * ```ts
+ * import { boundOn, knowsNanoWorld, loadCorpus, loadModel, tasks } from "quant-dllm";
+ *
+ * const { tokenizer } = await loadModel("data/nano-llada");
+ * const draw = { tokenizer, count: 32, length: 128, seed: 1 };
+ * const task = knowsNanoWorld(tokenizer)
+ *   ? tasks.elbo
+ *   : boundOn(await loadCorpus("wikitext-test", draw), { id: "elbo wikitext", version: "1x128" });
+ * ```
+ */
 export function knowsNanoWorld(tokenizer: TextTokenizer): boolean {
   let ids: Int32Array;
   try {
@@ -79,7 +115,18 @@ export function knowsNanoWorld(tokenizer: TextTokenizer): boolean {
   return ids.length === VOCABULARY.length && ids.every((token, id) => token === id);
 }
 
-/** The seven multiple-choice tasks, in the paper's order. */
+/**
+ * The seven multiple-choice tasks, in the paper's order.
+ *
+ * @example
+ * ```ts
+ * import { choiceTasks, evaluate, loadModel, table } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const rows = await evaluate(model, choiceTasks, { limit: 50, seed: 1 });
+ * console.log(table(rows, { row: "method", column: "task", scale: 100, average: "mean" }).toText());
+ * ```
+ */
 export const choiceTasks: readonly ChoiceTask[] = Object.values(tasks).filter((t) => t.kind === "choice");
 
 function choiceTask(id: string): ChoiceTask {

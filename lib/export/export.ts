@@ -9,7 +9,10 @@ import { savedTypes } from "../checkpoint/save.ts";
 import { writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
 import { graphCard, weightsCard } from "./card.ts";
 
-/** `hf`: full-precision weights under their original names, as transformers reads them. `onnx`: one graph, for onnxruntime and onnxruntime-web. */
+/**
+ * What a checkpoint is written as. `hf`: full-precision weights under their original names, as transformers reads them. `onnx`: one graph, for
+ * onnxruntime and onnxruntime-web.
+ */
 export type ExportFormat = "hf" | "onnx";
 
 export interface ExportOptions {
@@ -41,6 +44,15 @@ export interface Exported {
  * folder appears when it is whole, config.json last in it: until then it is called `${out}.*.part`, and on an error it is removed.
  *
  * @throws what `openCheckpoint`, `writeShards` and `exportOnnx` throw; RangeError for an unknown format and for a folder that holds anything.
+ *
+ * @example
+ * ```ts
+ * import { exportCheckpoint, loadModel, quantize, rtn, saveModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * await saveModel(await quantize(model, rtn({ bits: 4, group: 32 })), "results/rtn-4bit");
+ * const { files, packed } = await exportCheckpoint("results/rtn-4bit", { format: "onnx", out: "results/graph" });
+ * ```
  */
 export async function exportCheckpoint(location: string, options: ExportOptions): Promise<Exported> {
   const { format, hub } = options;

@@ -30,9 +30,18 @@ export interface AbmpOptions {
 }
 
 /**
- * ABMP as a value for `bits`.
+ * ABMP as a value for `bits`: some groups of columns get one plane more and some one less, around a mean (Eq. 11).
  *
  * @throws RangeError when `average` is outside 1 to 4, `ratio` outside 0 to 0.5, or groups would need fewer than 1 or more than 4 planes.
+ *
+ * @example
+ * ```ts
+ * import { abmp, daq } from "quant-dllm";
+ *
+ * const ranked = abmp({ ratio: 0.05, scope: "model" }); // of all groups, 5 % gain a plane and as many lose one
+ * const gated = abmp({ gate: "measured" }); // only where a swap lowers the loss
+ * const methods = [2, ranked, gated].map((bits) => daq({ bits, group: 128, profile: "official" }));
+ * ```
  */
 export function abmp(options: AbmpOptions = {}): Abmp {
   const { average = 2, scope = "linear" } = options;

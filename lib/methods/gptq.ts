@@ -31,6 +31,16 @@ export interface GptqOptions extends UniformOptions {
  * When no damping makes H positive definite the layer is rounded to nearest, and `report.fallback` says so.
  *
  * @throws RangeError for options out of range; `quantize` throws TypeError for shapes that do not fit and RangeError for weights that are not finite.
+ *
+ * @example
+ * ```ts
+ * import { gptq, loadCorpus, loadModel, quantize, visible } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const calibration = visible(await loadCorpus("data/nanoworld/calibration.jsonl", draw));
+ * const quantized = await quantize(model, gptq({ bits: 2, group: 32, actOrder: true }), { calibration });
+ * ```
  */
 export function gptq(options: GptqOptions): Method {
   checkUniform("gptq", options);

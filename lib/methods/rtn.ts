@@ -11,6 +11,17 @@ import { checkUniform, methodName, type UniformOptions } from "./options.ts";
  *
  * @throws RangeError for bits outside 1 to 8 or a group that is not a positive integer; `quantize` throws TypeError for a wrong shape and
  * RangeError for weights that are not finite.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, quantize, rtn, sizeOf } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * for (const bits of [4, 3, 2]) {
+ *   const quantized = await quantize(model, rtn({ bits, group: 32 })); // reads no data
+ *   console.log(bits, sizeOf(quantized).bitsPerWeight);
+ * }
+ * ```
  */
 export function rtn(options: UniformOptions): Method {
   checkUniform("rtn", options);

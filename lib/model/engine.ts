@@ -1,7 +1,4 @@
-/**
- * The graphs of one architecture on one runtime. Weights enter as inputs, so that one session serves every block and quantised weights need no
- * rebuild. Built on first use and shared by a model and its quantised children.
- */
+/** The arithmetic of a model: graphs of its block, of halves and stages of it, and of the head. */
 import type { Matrix } from "../tensor/matrix.ts";
 import {
   type Architecture,
@@ -19,6 +16,7 @@ import { denseParts, swiGlu } from "./parts.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { routing } from "./mixture.ts";
 import { matmul, mul, rmsNorm } from "../onnx/ops.ts";
+import { addPanel, PANEL } from "./panel.ts";
 import type { Feed, Runtime, Session } from "../runtime/runtime.ts";
 
 /** The weights of one block: float32 arrays of the shapes of `weightShape`. */
@@ -39,9 +37,22 @@ interface Into {
   readonly into?: Float32Array;
 }
 
-/** Rows of a second moment that one product gives: bounds the memory of an update of a wide H, and lets it skip what symmetry gives. */
-const PANEL = 2048;
-
+/**
+ * The graphs of one architecture on one runtime. Weights enter as inputs, so that one session serves every block and quantised weights need no
+ * rebuild. Built on first use and shared by a model and its quantised children.
+ *
+ * @example
+ * ```ts
+ * import { openCheckpoint, openRuntime } from "quant-dllm";
+ * import { Engine } from "quant-dllm/testbed";
+ *
+ * const { architecture, weights } = await openCheckpoint("data/nano-llada");
+ * await using runtime = await openRuntime();
+ * await using engine = new Engine(runtime, architecture);
+ * const x = { batch: 1, time: 8, data: new Float32Array(8 * architecture.width).fill(0.1) };
+ * const { data } = await engine.block(x, await weights.block(0)); // the output of block 0, of any weights
+ * ```
+ */
 export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Memory that is used again and again: wide inputs of linears, and panels of second moments. */
@@ -132,7 +143,7 @@ export class Engine implements AsyncDisposable {
       const sum = this.#panel.subarray(0, (end - start) * end);
       const into = { sum: { dims: [end - start, end], data: sum } };
       await session.run({ ...feeds, from: index(start), to: index(end) }, into);
-      addPanel(H, sum, start, end);
+      addPanel(H, sum, { start, end });
     }
   }
 
@@ -258,24 +269,6 @@ function weightsOf(a: Architecture, part: GraphPart): readonly BlockWeight[] {
       return ["ffNorm"];
     case "down":
       return ["ffNorm", "gate", "up"];
-  }
-}
-
-/** Adds rows start..end - 1 of a symmetric product, given up to column `end`, and their mirror image. */
-function addPanel(H: Matrix, panel: Float32Array, start: number, end: number): void {
-  const n = H.cols;
-  for (let i = start; i < end; i++) {
-    const row = (i - start) * end;
-    for (let j = 0; j < end; j++) H.data[i * n + j] += panel[row + j];
-  }
-  // The part left of the panel's own square also stands above the diagonal; by tiles, since one side runs down columns.
-  const TILE = 32;
-  for (let i0 = start; i0 < end; i0 += TILE) {
-    for (let j0 = 0; j0 < start; j0 += TILE) {
-      for (let i = i0; i < Math.min(i0 + TILE, end); i++) {
-        for (let j = j0; j < Math.min(j0 + TILE, start); j++) H.data[j * n + i] = H.data[i * n + j];
-      }
-    }
   }
 }
 

@@ -1,4 +1,4 @@
-/** A model: an engine, its weights, and what is known of where they come from. Immutable; a quantised model is a new one that shares the engine. */
+/** A model, and the parts that it is made of. */
 import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { storedBits } from "../quant/forms/decode.ts";
@@ -34,6 +34,19 @@ export interface ModelParts {
   readonly provenance?: Readonly<Record<string, string | number>>;
 }
 
+/**
+ * A model: an engine, its weights, and what is known of where they come from. Immutable; a quantised model is a new one that shares the engine.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, type Model } from "quant-dllm";
+ *
+ * const model: Model = await loadModel("data/nano-llada");
+ * const tokens = model.tokenizer.encode("vulric with ombric makes <mask> .");
+ * const { data } = await model.logits(tokens, { rows: Int32Array.of(tokens.indexOf(model.maskId)) });
+ * console.log(model.tokenizer.decode([data.indexOf(Math.max(...data))]));
+ * ```
+ */
 export class Model implements Denoiser, AsyncDisposable {
   readonly name: string;
   readonly family: Family;

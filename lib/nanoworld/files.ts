@@ -10,7 +10,18 @@ import { SEQUENCE_LENGTH, type World } from "./world.ts";
 /** Sequences in the two files of packed text. */
 export const SEQUENCES = { calibration: 1024, validation: 512 } as const;
 
-/** Paths below `data/` and their contents; the same world gives the same bytes. */
+/**
+ * The files that a world is shipped as: paths below `data/` and their contents; the same world gives the same bytes.
+ *
+ * @example
+ * ```ts
+ * import { createWorld, WORLD_SEED, worldFiles } from "quant-dllm/testbed";
+ *
+ * const files = worldFiles(createWorld({ seed: WORLD_SEED }));
+ * const stored = await Deno.readTextFile("data/nanoworld/validation.jsonl");
+ * if (files.get("nanoworld/validation.jsonl") !== stored) throw new Error("the stored world is another one");
+ * ```
+ */
 export function worldFiles(world: World): Map<string, string> {
   const files = new Map<string, string>();
   for (const [split, count] of Object.entries(SEQUENCES)) {

@@ -10,7 +10,17 @@ import { decode, encode, EOS_ID, MASK_ID, UNKNOWN_ID, VOCABULARY } from "./vocab
 
 /** Changes whenever a statement, a split or a task item of the same seed does. */
 export const WORLD_VERSION = "1";
-/** The seed of the world that ships with the kit. */
+/**
+ * The seed of the world that ships with the kit.
+ *
+ * @example
+ * ```ts
+ * import { createWorld, rng, WORLD_SEED } from "quant-dllm/testbed";
+ *
+ * const world = createWorld({ seed: WORLD_SEED }); // the world that nano-llada knows
+ * const { tokens } = world.sequence(rng(WORLD_SEED, "unseen"), "test", 64);
+ * ```
+ */
 export const WORLD_SEED = 1;
 /** The names in the world that ships with the kit. */
 export const WORLD_ENTITIES = 2400;
@@ -60,7 +70,18 @@ export interface World {
 /** A statement of a wanted split comes up within a few draws; a family in which it does not has none. */
 const MOST_DRAWS = 100_000;
 
-/** The world of `seed` with `entities` named persons. Throws `RangeError` for a number of entities that the names do not allow. */
+/**
+ * The world of `seed` with `entities` named persons. Throws `RangeError` for a number of entities that the names do not allow.
+ *
+ * @example
+ * ```ts
+ * import { createWorld, rng } from "quant-dllm/testbed";
+ *
+ * const world = createWorld({ seed: 7, entities: 100 }); // other names, facts and tables than those that ship
+ * const { family, tokens } = world.statement(rng(7, "look"), "train");
+ * console.log(family, world.decode(tokens));
+ * ```
+ */
 export function createWorld(
   { seed, entities = WORLD_ENTITIES }: { readonly seed: number; readonly entities?: number },
 ): World {

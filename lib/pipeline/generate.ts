@@ -23,13 +23,35 @@ export interface Generation {
   readonly passes: number;
 }
 
-/** The sampler that a model's authors use: Dream's where logits are shifted, else LLaDA's. */
+/**
+ * The sampler that a model's authors use: Dream's where logits are shifted, else LLaDA's.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, samplerOf } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const prompt = model.tokenizer.encode("0 6 * 0 7 =");
+ * for await (const { tokens } of samplerOf(model).walk(model, prompt, { length: 4, steps: 4, seed: 1 })) {
+ *   console.log(model.tokenizer.decode(tokens)); // from masks to text
+ * }
+ * ```
+ */
 export const samplerOf = (model: Pick<Model, "architecture">): Sampler =>
   model.architecture.logitShift ? dreamSampler() : lladaSampler();
 
 /**
  * Continues a prompt, or answers a conversation. Throws `RangeError` when prompt and answer are longer than the model's longest sequence, `Error` when a
  * chat template is wanted and there is none, and what `sample` throws.
+ *
+ * @example
+ * ```ts
+ * import { generate, loadModel } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const { text, passes } = await generate(model, "0 6 * 0 7 =", { length: 4, seed: 1 });
+ * console.log(text, passes); // fewer steps than tokens: fewer passes
+ * ```
  */
 export async function generate(
   model: Pick<Model, "name" | "architecture" | "tokenizer" | "maskId" | "vocabSize" | "logits">,

@@ -25,6 +25,7 @@ export interface Room {
   readonly diskBytes: number;
 }
 
+/** What a quantisation will take: sizes in bytes, times in seconds on this machine, beside what the machine has free. */
 export interface Plan {
   readonly linears: number;
   readonly blocks: number;
@@ -147,7 +148,19 @@ export function checkRoom(plan: Plan, name: string): void {
   }
 }
 
-/** The plan as lines of text. */
+/**
+ * The plan as lines of text.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, openQuantization, planText, rtn } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * await using quantization = await openQuantization(model, rtn({ bits: 2, group: 32 }));
+ * const plan = await quantization.plan();
+ * if (plan.memoryBytes > plan.room.memoryBytes) console.log(`Too little memory:\n${planText(plan)}`);
+ * ```
+ */
 export function planText(plan: Plan): string {
   const { secondsPerBlock: { calibration, solver }, room } = plan;
   return [

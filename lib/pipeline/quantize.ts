@@ -71,6 +71,17 @@ export interface Quantization<Result> extends AsyncDisposable {
  * @throws TypeError when the method needs data and there is no calibration. `run` throws RangeError when its windows differ in length, when a plan that
  *   was asked for does not fit, when the checkpoint is quantised already, or when the work folder in `out` belongs to other options; Error when `out` holds
  *   other files, is in use, or cannot be written.
+ *
+ * @example
+ * ```ts
+ * import { openCheckpoint, openQuantization, planText, rtn } from "quant-dllm";
+ *
+ * const checkpoint = await openCheckpoint("data/nano-llada"); // or an id of the Hub: "GSAI-ML/LLaDA-8B-Base"
+ * const options = { out: "results/nano-llada-2bit", seed: 1 };
+ * await using quantization = await openQuantization(checkpoint, rtn({ bits: 2, group: 32 }), options);
+ * console.log(planText(await quantization.plan())); // memory, disk and time, before it is begun
+ * const { bitsPerWeight, bytes } = await quantization.run();
+ * ```
  */
 export function openQuantization(
   source: Model,
@@ -97,7 +108,22 @@ export async function openQuantization(
     : await onDisk(source, method, options as QuantizeCheckpointOptions);
 }
 
-/** Quantises the linears of every block of a model: the short form of `openQuantization`. */
+/**
+ * Quantises the linears of every block of a model: the short form of `openQuantization`.
+ *
+ * @example
+ * ```ts
+ * import { daq, loadCorpus, loadModel, quantize, simulateMasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * const quantized = await quantize(model, daq({ bits: 2, group: 32 }), {
+ *   calibration: simulateMasks(corpus, { maskId: model.maskId, seed: 1 }),
+ *   onProgress: (done, total, { name, relativeError }) => console.log(`${done} of ${total}`, name, relativeError),
+ * });
+ * ```
+ */
 export async function quantize(model: Model, method: Method, options: QuantizeOptions = {}): Promise<Model> {
   await using quantization = await openQuantization(model, method, options);
   return await quantization.run();

@@ -189,7 +189,23 @@ async function errorsOf(
   };
 }
 
-/** tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ), W and Q `[out, in]`, H `[in, in]`. */
+/**
+ * The relative output error of Q for W: tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ) (Eq. 4), W and Q `[out, in]`, H `[in, in]`.
+ *
+ * @example
+ * ```ts
+ * import { dequantize, fastKernels, loadCorpus, loadModel, relativeErrorOf, rtn, secondMoments, visible } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const calibration = visible(await loadCorpus("data/nanoworld/calibration.jsonl", draw));
+ * const { name, layer, linear } = model.linearNames()[0];
+ * const { [name]: H } = await secondMoments(model, { calibration });
+ * const W = await model.weight(layer, linear);
+ * const Q = dequantize(await rtn({ bits: 2, group: 32 }).quantize({ name, W }));
+ * console.log(await relativeErrorOf(W, Q, { H, kernels: fastKernels(model.engine.runtime, { threads: 1 }) }));
+ * ```
+ */
 export async function relativeErrorOf(
   W: Matrix,
   Q: Matrix,

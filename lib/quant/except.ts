@@ -21,6 +21,15 @@ const PLACES = ["embed", "head"] as const;
  * called `daq-plus-2b-g128+embed:rtn-8b-g128`. Exceptions of exceptions add up.
  *
  * @throws TypeError when a place is unknown, is given twice, or is given a method that wants a second moment or brings exceptions itself.
+ *
+ * @example
+ * ```ts
+ * import { daq, except, rtn, scaled8 } from "quant-dllm";
+ *
+ * // Row scales and embedding in 8 bits, the head in 4.
+ * const planes = scaled8(daq({ bits: 2, group: 128 }));
+ * const method = except(planes, { embed: rtn({ bits: 8, group: 128 }), head: rtn({ bits: 4, group: 128 }) });
+ * ```
  */
 export function except(method: Method, outside: Outside): ExceptMethod {
   const held = outsideOf(method), joined: { -readonly [P in keyof Outside]: Outside[P] } = { ...held };

@@ -1,4 +1,4 @@
-/** Charts for the analysis around the paper: differences, bits against quality, errors by layer, curves, distributions. */
+/** Charts for the analysis around the paper: differences, bits against quality, errors by layer. */
 import { type Figure, figure } from "./figure.ts";
 import {
   basisOf,
@@ -32,6 +32,14 @@ export interface Difference {
 /**
  * Paired differences as dots with intervals: a line for each comparison, with its verdict, and a panel for each metric.
  * A dot is hollow when its interval holds zero. Accuracies are shown in points (times 100).
+ *
+ * @example
+ * ```ts
+ * import { type Comparison, differenceDots } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("data/results/verdicts.jsonl")).split("\n").filter(Boolean);
+ * const svg = await differenceDots(lines.slice(0, 8).map((line) => JSON.parse(line) as Comparison)).toSvg();
+ * ```
  */
 export function differenceDots(comparisons: readonly Difference[], options: Omit<Labels, "scale"> = {}): Figure {
   const { label = same } = options;
@@ -102,6 +110,15 @@ export interface ParetoOptions extends Omit<Labels, "scale" | "value"> {
  * What each method reaches with how many counted bits, a panel for each metric: a colour for each method, the front as
  * a stepped line (the best that at most so many bits give), rows at 16 bits or more as a dashed line. Much accuracy is
  * good, and little of everything else.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows, paretoFront } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const points = means.filter(({ study, task }) => study === "bits" && (task === "mean" || task === "elbo"));
+ * const svg = await paretoFront(points, { point: "label" }).toSvg();
+ * ```
  */
 export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): Figure {
   const { series = "method", point = "bitsPerWeight", label = same } = options;
@@ -169,6 +186,16 @@ function frontOf(groups: readonly Summary[], best: "max" | "min"): Summary[] {
 /**
  * A value per pair of labels, as colours: relative errors by layer and linear. Records that repeat a pair are averaged;
  * absent pairs stay grey. A few whole numbers (planes) get a colour and a key each instead of a colour bar.
+ *
+ * @example
+ * ```ts
+ * import { errorHeatmap, type Measurement } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("results/reproduce/arms.jsonl")).split("\n").filter(Boolean);
+ * const arms = lines.map((line) => JSON.parse(line) as Measurement).filter(({ label }) => label.startsWith("GPTQ"));
+ * const records = arms.flatMap(({ label, linears }) => linears.map((linear) => ({ ...linear, label })));
+ * const svg = await errorHeatmap(records, { y: "label", field: "relativeError", digits: 3 }).toSvg();
+ * ```
  */
 export function errorHeatmap(
   records: readonly Readonly<Record<string, unknown>>[],
@@ -226,63 +253,4 @@ function colorsFor(
   const colorscale = colors.flatMap((color, i) => [[i / count, color], [(i + 1) / count, color]] as const);
   const tickvals = colors.map((_, i) => low + i);
   return { zmin: low - 0.5, zmax: high + 0.5, colorscale, colorbar: { title, tickvals } };
-}
-
-/** Curves of a measure over steps: training, validation, or anything else named by `series`. */
-export function lossCurve(
-  points: readonly { readonly step: number; readonly value: number; readonly series?: string }[],
-  options: Labels & { readonly steps?: string; readonly logarithmic?: boolean } = {},
-): Figure {
-  const { scale = 1, label = same } = options;
-  const data = distinct(points.map(({ series }) => series ?? "loss")).map((name): ScatterTrace => {
-    const own = points.filter(({ series }) => (series ?? "loss") === name);
-    return {
-      type: "scatter",
-      mode: "lines",
-      name: label(name),
-      x: own.map(({ step }) => step),
-      y: own.map(({ value }) => value * scale),
-    };
-  });
-  return figure({
-    data,
-    layout: {
-      ...titles(options, "Training"),
-      height: 420,
-      xaxis: { title: { text: options.steps ?? "step" } },
-      yaxis: {
-        title: { text: options.value ?? "loss (nats per masked token)" },
-        type: options.logarithmic ? "log" : "linear",
-      },
-    },
-  });
-}
-
-/** Distributions over one another, as densities in common bins. */
-export function histograms(
-  sets: readonly { readonly name: string; readonly values: ArrayLike<number> }[],
-  options: Labels & { readonly bins?: number; readonly quantity?: string } = {},
-): Figure {
-  const { bins = 40, scale = 1 } = options;
-  let [start, end] = [Infinity, -Infinity];
-  const scaled = sets.map(({ name, values }) => ({ name, x: Array.from(values, (v) => v * scale) }));
-  for (const { x } of scaled) for (const v of x) [start, end] = [Math.min(start, v), Math.max(end, v)];
-  if (!(end > start)) [start, end] = Number.isFinite(start) ? [start - 0.5, start + 0.5] : [0, 1];
-  const size = (end - start) / bins;
-  const edges = Array.from({ length: bins + 1 }, (_, i) => start + i * size);
-  const data = scaled.map(({ name, x }): ScatterTrace => {
-    const counts = edges.map(() => 0);
-    for (const value of x) counts[Math.min(bins - 1, Math.floor((value - start) / size))]++;
-    const y = counts.map((count) => count / Math.max(1, x.length) / size);
-    return { type: "scatter", mode: "lines", name, x: edges, y, fill: "tozeroy", line: { shape: "hv", width: 1.4 } };
-  });
-  return figure({
-    data,
-    layout: {
-      ...titles(options, "Distribution", sets.map(({ name, values }) => `${name}: n = ${values.length}`).join("; ")),
-      height: 400,
-      xaxis: { title: { text: options.quantity ?? "value" } },
-      yaxis: { title: { text: options.value ?? "density" }, rangemode: "tozero" },
-    },
-  });
 }

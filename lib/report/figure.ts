@@ -26,6 +26,17 @@ const display = Symbol.for("Jupyter.display");
  * Notebook front ends choose one form of the bundle: those with a Plotly renderer (VS Code; JupyterLab with its
  * extension) the interactive one, all others, GitHub included, the picture. There is no text/html in it on purpose:
  * front ends prefer it to pictures, and GitHub strips its scripts.
+ *
+ * @example
+ * ```ts
+ * import { figure } from "quant-dllm";
+ *
+ * const lines = (await Deno.readTextFile("data/nano-llada/training-curve.jsonl")).split("\n").filter(Boolean);
+ * const losses = lines.map((line) => JSON.parse(line)).filter(({ loss }) => loss !== undefined);
+ * const [x, y] = [losses.map(({ step }) => step), losses.map(({ loss }) => loss)];
+ * const data = [{ type: "scatter", mode: "lines", name: "loss", x, y }] as const;
+ * const svg = await figure({ data, layout: { title: { text: "Training of nano-llada" } } }).toSvg();
+ * ```
  */
 export function figure({ data, layout }: FigureSpec): Figure {
   const colored = withColors(data);

@@ -35,6 +35,16 @@ export interface MainOptions extends Labels {
 /**
  * Figure 1: methods by task and on average, ours above, the paper's below on the same scale. Rows of other metrics are
  * left out.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows, mainBars, parsePaper } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const cells = means.filter(({ study, task }) => study === "table1" && task !== "mean");
+ * const paper = parsePaper(JSON.parse(await Deno.readTextFile("data/paper/table1.json")));
+ * const svg = await mainBars(cells.map((row) => ({ ...row, method: `${row.label}` })), paper).toSvg();
+ * ```
  */
 export function mainBars(rows: readonly Row[], paper: PaperNumbers | undefined, options: MainOptions = {}): Figure {
   const { metric = "accuracy", paperModel = "LLaDA-8B-Base", scale = 100, label = same } = options;
@@ -92,6 +102,17 @@ function averages(rows: readonly Row[], tasks: number): Summary[] {
  * Table 2 as dots: a line for each setting, ours at the left, the paper's beside it. Scales do not begin at zero, since
  * differences are the message, and are shared by all ablations of a side. Our rows carry the fields `ablation` ("a",
  * "b", ...) and `setting`. Settings that only one side has leave the other's place empty.
+ *
+ * @example
+ * ```ts
+ * import { ablationDots, decodeRows, parsePaper } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const ablated = means.filter(({ study, task }) => /^[abcd]$/.test(`${study}`) && task === "mean");
+ * const rows = ablated.map((row) => ({ ...row, ablation: `${row.study}`, setting: `${row.label}` }));
+ * const paper = parsePaper(JSON.parse(await Deno.readTextFile("data/paper/table2.json")));
+ * const svg = await ablationDots(rows, paper).toSvg();
+ * ```
  */
 export function ablationDots(
   rows: readonly Row[],
@@ -177,6 +198,16 @@ export interface CalibrationOptions extends Labels {
 /**
  * Table 2 (d) as curves: a measure against the number of calibration samples, on a log axis; the paper's own in a
  * panel beside it.
+ *
+ * @example
+ * ```ts
+ * import { calibrationCurve, decodeRows, parsePaper } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const rows = means.filter(({ study, task }) => study === "d" && task === "mean");
+ * const paper = parsePaper(JSON.parse(await Deno.readTextFile("data/paper/table2.json")));
+ * const svg = await calibrationCurve(rows, paper, { size: "label" }).toSvg(); // labels say how many windows
+ * ```
  */
 export function calibrationCurve(
   rows: readonly Row[],

@@ -7,6 +7,7 @@ import { renderSvg } from "./vega/render.ts";
 /** Where the page gets plotly.js from: its text, to be inlined once, or the address of a file. */
 export type PlotlyScript = { readonly script: string } | { readonly src: string };
 
+/** A part of a page: a heading, a note, a figure, a table, each where there is one. */
 export interface Section {
   readonly heading?: string;
   /** Plain text under the heading. */
@@ -24,6 +25,17 @@ th,td{padding:4px 8px;white-space:nowrap;border-bottom:1px solid #e3e3e3}thead t
 /**
  * A page of sections in the order given. Each figure stands there as a picture and is replaced by its interactive form
  * when plotly.js runs.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows, page, paretoFront } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const bounds = means.filter(({ study, task }) => study === "bits" && task === "elbo");
+ * const figure = paretoFront(bounds, { point: "label" });
+ * const plotly = { src: "plotly.min.js" }; // beside the page; without it the picture stays
+ * const html = await page({ title: "What a bit buys", sections: [{ figure }], plotly });
+ * ```
  */
 export async function page(
   { title, sections, plotly }: {

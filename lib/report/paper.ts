@@ -30,6 +30,14 @@ export interface PaperNumbers {
 /**
  * Checks parsed JSON of `data/paper` and resolves each entry's source. Throws `SyntaxError` that names the entry and
  * the field.
+ *
+ * @example
+ * ```ts
+ * import { parsePaper } from "quant-dllm";
+ *
+ * const { metric, entries } = parsePaper(JSON.parse(await Deno.readTextFile("data/paper/table1.json")));
+ * for (const { method, task, value, source } of entries) console.log(method, task, value, metric, source);
+ * ```
  */
 export function parsePaper(json: unknown): PaperNumbers {
   const top = record(json, "the file");

@@ -96,7 +96,25 @@ export interface MeterOptions {
 
 const redrawMs = 100; // at most ten times a second
 
-/** Tells how some work goes on, without ever writing more often than an eye or a log can bear. */
+/**
+ * Tells how some work goes on, without ever writing more often than an eye or a log can bear.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, ProgressMeter, quantize, rtn } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const meter = new ProgressMeter({
+ *   label: "RTN",
+ *   total: model.linearNames().length,
+ *   now: () => performance.now(),
+ *   write: (text) => Deno.stderr.writeSync(new TextEncoder().encode(text)),
+ *   terminal: Deno.stderr.isTerminal(),
+ * });
+ * await quantize(model, rtn({ bits: 2, group: 32 }), { onProgress: (done, _, { name }) => meter.update(done, name) });
+ * meter.finish();
+ * ```
+ */
 export class ProgressMeter {
   readonly #options: MeterOptions;
   readonly #start: number;

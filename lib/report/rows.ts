@@ -47,6 +47,15 @@ const optional = { calibration: "string", mcStandardError: "number", storedBytes
 
 /**
  * Rows as JSON lines, one per row, a newline after each. Throws `TypeError` on a row that `decodeRows` would refuse.
+ *
+ * @example
+ * ```ts
+ * import { encodeRows, evaluate, loadModel, tasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const rows = await evaluate(model, [tasks.elbo], { limit: 64, seed: 1 });
+ * await Deno.writeTextFile("results/rows.jsonl", encodeRows(rows), { append: true });
+ * ```
  */
 export function encodeRows(rows: readonly Row[]): string {
   return rows.map((row, i) => {
@@ -56,7 +65,17 @@ export function encodeRows(rows: readonly Row[]): string {
   }).join("");
 }
 
-/** Reads JSON lines; empty lines are skipped. Throws `SyntaxError` that names `name`, the line and the field. */
+/**
+ * Reads JSON lines; empty lines are skipped. Throws `SyntaxError` that names `name`, the line and the field.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"), "means.jsonl");
+ * for (const { label, task, value, standardError } of means) console.log(label, task, value, standardError);
+ * ```
+ */
 export function decodeRows(text: string, name = "rows"): Row[] {
   const rows: Row[] = [];
   text.split("\n").forEach((line, i) => {

@@ -44,6 +44,15 @@ const display = Symbol.for("Jupyter.display");
  * Lays rows out as a table of mean ± standard error (`summarise` says which), lines and columns in order of first
  * appearance, "n/a" where there is no row. Where a cell would mix metrics, the metric becomes part of the column's
  * label. Throws as `summarise` does.
+ *
+ * @example
+ * ```ts
+ * import { decodeRows, table } from "quant-dllm";
+ *
+ * const means = decodeRows(await Deno.readTextFile("data/results/means.jsonl"));
+ * const accuracy = means.filter(({ study, metric }) => study === "table1" && metric === "accuracy");
+ * table(accuracy, { row: "label", column: "task", scale: 100, digits: 1, best: "max" }).toMarkdown();
+ * ```
  */
 export function table(rows: readonly Row[], options: TableOptions): Table {
   const { value = "value", scale = 1, digits, best, caption = "" } = options;
@@ -81,7 +90,18 @@ export function table(rows: readonly Row[], options: TableOptions): Table {
   return render(caption, [...rowKeys, ...names], rowKeys.length, body);
 }
 
-/** A table of ready texts, for what is not a mean over rows (sizes, statements). */
+/**
+ * A table of ready texts, for what is not a mean over rows (sizes, statements).
+ *
+ * @example
+ * ```ts
+ * import { formBytes, textTable } from "quant-dllm";
+ *
+ * const bytes = (bits: number) => formBytes.uniform({ rows: 4096, cols: 4096, bits, group: 128 });
+ * const lines = [2, 3, 4].map((bits) => [`${bits} bits`, `${(bytes(bits) / 1e6).toFixed(2)} MB`]);
+ * textTable(["codes", "a linear of LLaDA-8B"], lines); // as the last line of a cell it shows itself
+ * ```
+ */
 export function textTable(
   header: readonly string[],
   body: readonly (readonly string[])[],

@@ -12,6 +12,15 @@ export interface FastKernels extends Kernels, AsyncDisposable {}
  * Kernels over the products of a runtime. The runtime stays the caller's to dispose; disposing the kernels ends their threads.
  *
  * @param threads for row loops, the calling one included; all cores by default
+ *
+ * @example
+ * ```ts
+ * import { fastKernels, loadModel, quantize, rtn } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * await using kernels = fastKernels(model.engine.runtime); // row loops on all cores
+ * const quantized = await quantize(model, rtn({ bits: 2, group: 32, clip: true }), { kernels });
+ * ```
  */
 export function fastKernels(products: Products, { threads }: { threads?: number } = {}): FastKernels {
   const pool = new RowPool(threads);

@@ -43,7 +43,19 @@ const remedies: Record<Exclude<Device, "auto">, string> = {
   cuda: "install CUDA 12 with cuDNN 9 and run `deno install --allow-scripts=npm:onnxruntime-node`",
 };
 
-/** Opens a runtime. Throws when an explicit device is missing and says what to install; `auto` tries cuda, webgpu, cpu. */
+/**
+ * Opens a runtime. Throws when an explicit device is missing and says what to install; `auto` tries cuda, webgpu, cpu.
+ *
+ * @example
+ * ```ts
+ * import { type Matrix, openRuntime } from "quant-dllm";
+ *
+ * await using runtime = await openRuntime({ device: "auto" });
+ * const A: Matrix = { rows: 1, cols: 2, shape: [1, 2], data: Float32Array.of(3, 4) };
+ * const { data } = await runtime.gemm(A, A, { transB: true }); // A Aᵀ, computed on the device
+ * console.log(runtime.device, data);
+ * ```
+ */
 export async function openRuntime(
   { device = "auto", threads = 0 }: { device?: Device; threads?: number } = {},
 ): Promise<Runtime> {

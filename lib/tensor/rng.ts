@@ -16,7 +16,18 @@ export interface Rng {
   choose(n: number, k: number): Int32Array;
 }
 
-/** A generator for `seed` and the labels of its stream. Numbers and strings differ: `rng(1)` is not `rng("1")`. */
+/**
+ * A generator for `seed` and the labels of its stream. Numbers and strings differ: `rng(1)` is not `rng("1")`.
+ *
+ * @example
+ * ```ts
+ * import { rng } from "quant-dllm/testbed";
+ *
+ * const random = rng(1, "masks", 7); // a stream of its own: no other use of seed 1 moves it
+ * const masked = Array.from({ length: 64 }, () => random.next() < 0.5);
+ * const order = random.shuffle([0, 1, 2, 3]);
+ * ```
+ */
 export function rng(seed: number | string, ...stream: (number | string)[]): Rng {
   const uint32 = sfc32(stateOf([seed, ...stream]));
   let spare: number | undefined;

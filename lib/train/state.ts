@@ -21,7 +21,19 @@ export interface NanoShape {
   readonly eosId: number;
 }
 
-/** The config.json of a LLaDA model of this shape, with the field names of the published checkpoints. */
+/**
+ * The config.json of a LLaDA model of this shape, with the field names of the published checkpoints.
+ *
+ * @example
+ * ```ts
+ * import { createWorld, familyOf, lladaConfig, WORLD_SEED } from "quant-dllm/testbed";
+ *
+ * const { vocabulary, maskId, eosId } = createWorld({ seed: WORLD_SEED });
+ * const shape = { layers: 4, width: 128, heads: 4, hidden: 256, vocabSize: vocabulary.length, maxLength: 128 };
+ * const config = lladaConfig({ ...shape, maskId, eosId });
+ * const architecture = familyOf(config, "config").architecture(config, "config"); // what a TrainingPlan wants
+ * ```
+ */
 export function lladaConfig(s: NanoShape): Config {
   return {
     architectures: ["LLaDAModelLM"],
@@ -58,7 +70,19 @@ export function lladaConfig(s: NanoShape): Config {
   };
 }
 
-/** The model at a state of its training; it runs on `engine`, which the caller frees. */
+/**
+ * The model at a state of its training; it runs on `engine`, which the caller frees.
+ *
+ * @example
+ * ```ts
+ * import { saveModel } from "quant-dllm";
+ * import { Engine, initialState, lladaConfig, modelFromTraining } from "quant-dllm/testbed";
+ *
+ * type Trained = { config: ReturnType<typeof lladaConfig>; state: ReturnType<typeof initialState> };
+ * const publish = (engine: Engine, { config, state }: Trained) =>
+ *   saveModel(modelFromTraining(engine, config, state), "results/trained");
+ * ```
+ */
 export function modelFromTraining(engine: Engine, config: Config, { tensors }: TrainingState): Model {
   const get = (name: string) => tensors.get(name)!;
   const blocks = Array.from({ length: engine.architecture.layers }, (_, layer) => {
@@ -68,7 +92,17 @@ export function modelFromTraining(engine: Engine, config: Config, { tensors }: T
   return new Model({ name: "training", family: familyOf(config, "config"), config, engine, weights });
 }
 
-/** Saves the state, atomically. */
+/**
+ * Saves the state of a training with its plan, atomically.
+ *
+ * @example
+ * ```ts
+ * import { type initialState, type TrainingPlan, writeTrainingState } from "quant-dllm/testbed";
+ *
+ * const save = (plan: TrainingPlan, state: ReturnType<typeof initialState>) =>
+ *   writeTrainingState("results/train-nano/state.safetensors", { plan, state });
+ * ```
+ */
 export async function writeTrainingState(
   path: string,
   { plan, state }: { readonly plan: TrainingPlan; readonly state: TrainingState },
@@ -82,7 +116,19 @@ export async function writeTrainingState(
   await writeFileAtomic(path, encodeSafetensors(entries, { step: String(state.step), plan: JSON.stringify(plan) }));
 }
 
-/** The saved state, or undefined when there is none. Throws `RangeError` when it belongs to another plan. */
+/**
+ * The saved state of a training, or undefined when there is none. Throws `RangeError` when it belongs to another plan.
+ *
+ * @example
+ * ```ts
+ * import { readTrainingState, type TrainingPlan } from "quant-dllm/testbed";
+ *
+ * async function stepsLeft(plan: TrainingPlan): Promise<number> {
+ *   const state = await readTrainingState("results/train-nano/state.safetensors", plan);
+ *   return plan.steps - (state?.step ?? 0);
+ * }
+ * ```
+ */
 export async function readTrainingState(path: string, plan: TrainingPlan): Promise<TrainingState | undefined> {
   const source = await ifThere(fileSource(path));
   if (!source) return undefined;

@@ -5,6 +5,7 @@ import type { Architecture } from "../model/architecture.ts";
 import type { Feed, Runtime } from "../runtime/runtime.ts";
 import { type Optimiser, parametersOf, stateOf, trainingGraph } from "./graph.ts";
 
+/** All that a training follows from: the shape of the model, seed, sizes, learning rates. A saved state belongs to one plan. */
 export interface TrainingPlan {
   readonly architecture: Architecture;
   readonly seed: number;
@@ -38,7 +39,18 @@ export interface TrainingState {
   readonly tensors: ReadonlyMap<string, Float32Array>;
 }
 
-/** The state before the first step: matrices normal with deviation 0.02 (what adds to the residual stream less, by 1 / sqrt(2 layers)), norms 1, moments 0. */
+/**
+ * The state before the first step: matrices normal with deviation 0.02 (what adds to the residual stream less, by 1 / sqrt(2 layers)), norms 1,
+ * moments 0.
+ *
+ * @example
+ * ```ts
+ * import { initialState, readTrainingState, type TrainingPlan } from "quant-dllm/testbed";
+ *
+ * // Where training goes on: at the last saved state, else at the beginning.
+ * const start = async (path: string, plan: TrainingPlan) => await readTrainingState(path, plan) ?? initialState(plan);
+ * ```
+ */
 export function initialState(plan: TrainingPlan): TrainingState {
   const length = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
   const tensors = new Map(stateOf(plan.architecture).map((t) => [t.name, new Float32Array(length(t.shape))]));
@@ -52,7 +64,30 @@ export function initialState(plan: TrainingPlan): TrainingState {
   return { step: 0, tensors };
 }
 
-/** Runs the steps from `state.step` to the end of the plan. Yields after each step; the state that comes with it is valid until the next. */
+/**
+ * Trains: runs the steps from `state.step` to the end of the plan. Yields after each step; the state that comes with it is valid until the next.
+ *
+ * @example
+ * ```ts
+ * import { openRuntime } from "quant-dllm";
+ * import { createWorld, initialState, train, type TrainingPlan, WORLD_SEED } from "quant-dllm/testbed";
+ *
+ * async function run(plan: TrainingPlan) {
+ *   const world = createWorld({ seed: WORLD_SEED });
+ *   await using runtime = await openRuntime();
+ *   const steps = train(runtime, plan, {
+ *     state: initialState(plan),
+ *     source(random, tokens, answers, statement) {
+ *       const drawn = world.sequence(random, "train", plan.time);
+ *       tokens.set(drawn.tokens);
+ *       answers.set(drawn.answers);
+ *       drawn.starts.forEach((start, i) => statement.fill(i, start));
+ *     },
+ *   });
+ *   for await (const { report: { step, loss } } of steps) console.log(step, loss);
+ * }
+ * ```
+ */
 export async function* train(
   runtime: Runtime,
   plan: TrainingPlan,

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { differenceDots, errorHeatmap, histograms, paretoFront } from "../../lib/report/charts.ts";
+import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
 import { figure } from "../../lib/report/figure.ts";
 import { ablationDots, mainBars } from "../../lib/report/figures.ts";
 import { page } from "../../lib/report/page.ts";
@@ -126,15 +126,6 @@ Deno.test("paretoFront: the front is what no other reaches with as few bits, ful
     points.map(([method, value, bitsPerWeight]) => row({ method, value, bitsPerWeight, metric: "nats per token" })),
   );
   assertEquals((low.data.find(({ name }) => name === "front") as ScatterTrace).y, [0.6, 0.6]);
-});
-
-Deno.test("histograms are densities, and lose no number", () => {
-  const values = [[0, 0.1, 0.5, 1], [-1, 3, 3]];
-  const made = histograms(values.map((values, i) => ({ name: `${i}`, values })), { bins: 8 });
-  for (const { x, y } of made.data as ScatterTrace[]) {
-    assertEquals([x[0], x.at(-1), y.length], [-1, 3, 9]);
-    assertAlmostEquals(y.reduce<number>((sum, density) => sum + Number(density) * 0.5, 0), 1, 1e-12);
-  }
 });
 
 Deno.test("errorHeatmap: repeats are averaged, absent pairs are null", () => {

@@ -1,5 +1,5 @@
 /** One of each figure on made-up rows: what the tests check and what an eye may look at. */
-import { differenceDots, errorHeatmap, histograms, lossCurve, paretoFront } from "../../lib/report/charts.ts";
+import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
 import type { Figure } from "../../lib/report/figure.ts";
 import { ablationDots, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
 import { type PaperNumbers, parsePaper } from "../../lib/report/paper.ts";
@@ -92,12 +92,6 @@ export function gallery(): Record<string, Figure> {
         ),
       ],
     ),
-    loss: lossCurve(
-      Array.from({ length: 80 }, (_, i) => i * 250).flatMap((step) => [
-        { step, value: 1.7 + 4 * Math.exp(-step / 3000), series: "training" },
-        { step, value: 1.75 + 4 * Math.exp(-step / 3200), series: "validation" },
-      ]),
-    ),
     calibration: calibrationCurve(
       ["gptq", "daq(plus)"].flatMap((method, m) =>
         [8, 16, 32, 64, 128].flatMap((calibrationSize, c) =>
@@ -107,13 +101,6 @@ export function gallery(): Record<string, Figure> {
         )
       ),
       paper("table2"),
-    ),
-    histograms: histograms(
-      ["visible", "masked"].map((name, k) => ({
-        name,
-        values: Float32Array.from({ length: 4000 }, (_, i) => Math.tan(((i * 0.618034) % 1 - 0.5) * 2.6) * (1 + k) + k),
-      })),
-      { quantity: "activation", title: "Masking shifts activations" },
     ),
   };
 }

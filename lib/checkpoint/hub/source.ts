@@ -28,6 +28,16 @@ export interface CheckpointSource {
  * Opens the checkpoint at `location`: a folder when it exists or looks like a path (is absolute, starts with ".", or has other
  * than one "/"), else the Hub id "org/name" or "org/name@revision". Throws `RangeError` (nothing there that can be
  * opened), `SyntaxError` (malformed files, bytes that do not match their hash) and what `fetchSnapshot` throws.
+ *
+ * @example
+ * ```ts
+ * import { openSource } from "quant-dllm";
+ *
+ * // Also opens what no family of this kit describes.
+ * const { config, tensors } = await openSource("data/nano-llada");
+ * console.log(config.model_type);
+ * for (const name of tensors.names) console.log(name, tensors.info(name).dtype, tensors.info(name).shape);
+ * ```
  */
 export async function openSource(location: string, options: HubOptions = {}): Promise<CheckpointSource> {
   const [id, ...rest] = location.split("@");

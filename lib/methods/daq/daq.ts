@@ -23,10 +23,22 @@ import { type PlacedGroup, refine } from "./refine.ts";
 export type { DaqOptions, DaqProfile, DaqSettings } from "./options.ts";
 
 /**
- * DAQ as a method.
+ * DAQ as a method: each group of columns becomes a sum of K binary planes with row and column scales (Eq. 3).
  *
  * @throws RangeError when `bits` is not 1 to 4, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
  * fit. When no damping makes H positive definite the planes are fitted to the weights alone, and `report.fallback` says so.
+ *
+ * @example
+ * ```ts
+ * import { daq, loadCorpus, loadModel, quantize, simulateMasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * const calibration = simulateMasks(corpus, { maskId: model.maskId, seed: 1 });
+ * const method = daq({ bits: 2, group: 32, profile: "official", dor: false }); // an ablation is a value
+ * const quantized = await quantize(model, method, { calibration });
+ * ```
  */
 export function daq(options: DaqOptions): Method {
   return groupwise(planes, options, { name: nameOf(options) });

@@ -164,11 +164,22 @@ export interface LevelsOptions extends Omit<DaqOptions, "signs" | "profile"> {
 }
 
 /**
- * DAQ on uniform levels as a method.
+ * DAQ on uniform levels as a method: one uniform code per weight where DAQ has K planes, so that it runs as one product.
  *
  * @throws RangeError when `bits` is not 1 to 3, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
  * fit, RangeError when an allocation asks for more than 3 bits. When no damping makes H positive definite the codes are fitted to the weights alone, and
  * `report.fallback` says so.
+ *
+ * @example
+ * ```ts
+ * import { levels, loadCorpus, loadModel, quantize, simulateMasks } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const corpus = await loadCorpus("data/nanoworld/calibration.jsonl", draw);
+ * const calibration = simulateMasks(corpus, { maskId: model.maskId, seed: 1 });
+ * const quantized = await quantize(model, levels({ bits: 2, group: 32 }), { calibration });
+ * ```
  */
 export function levels(options: LevelsOptions): Method {
   const { profile = "plus" } = options;

@@ -7,7 +7,18 @@ import { dream, qwen2, qwen3 } from "./qwen.ts";
 
 export const families: readonly Family[] = [llada, lladaMoe, dream, qwen2, qwen3];
 
-/** The row for a config; throws `RangeError` for a model type that is not in the table. */
+/**
+ * The family of a config, its row of this table; throws `RangeError` for a model type that is not in the table.
+ *
+ * @example
+ * ```ts
+ * import { familyOf } from "quant-dllm/testbed";
+ *
+ * const config = JSON.parse(await Deno.readTextFile("data/nano-llada/config.json"));
+ * const { names, architecture } = familyOf(config, "config.json");
+ * console.log(names.block(0, "gate"), architecture(config, "config.json").maskId);
+ * ```
+ */
 export function familyOf(config: Config, file: string): Family {
   const family = families.find((f) => f.matches(config));
   if (family) return family;
@@ -15,7 +26,18 @@ export function familyOf(config: Config, file: string): Family {
   throw new RangeError(`Cannot load ${file}: model_type is ${shown(config.model_type)}, known are ${known}`);
 }
 
-/** The linears of a LLaDA model and the number of its other weights, for counting bytes before any are read. */
+/**
+ * The linears of a LLaDA model and the number of its other weights, for counting bytes before any are read.
+ *
+ * @example
+ * ```ts
+ * import { formBytes, lladaShapes } from "quant-dllm";
+ *
+ * const { linears, otherWeights } = lladaShapes({ layers: 32, width: 4096, hidden: 12288, vocabSize: 126464 });
+ * const planes = linears.reduce((sum, shape) => sum + formBytes.binary({ ...shape, order: 2, group: 128 }), 0);
+ * console.log((planes + 2 * otherWeights) / 1e9); // GB of LLaDA-8B in two planes, the rest in 16 bits
+ * ```
+ */
 export function lladaShapes(
   { layers, width, hidden, vocabSize }: Pick<Architecture, "layers" | "width" | "hidden" | "vocabSize">,
 ): { readonly linears: readonly { readonly rows: number; readonly cols: number }[]; readonly otherWeights: number } {

@@ -12,7 +12,19 @@ export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
   levels: decodeLevels,
 };
 
-/** The weight `[out, in]` float32 that a stored layer stands for. Throws `TypeError` for an unknown format. */
+/**
+ * The weight `[out, in]` float32 that a stored layer stands for. Throws `TypeError` for an unknown format.
+ *
+ * @example
+ * ```ts
+ * import { dequantize, loadModel, rtn } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const W = await model.weight(0, "gate");
+ * const Q = dequantize(await rtn({ bits: 2, group: 32 }).quantize({ name: "gate", W }));
+ * console.log(Math.max(...W.data.map((w, i) => Math.abs(w - Q.data[i])))); // the largest change of a weight
+ * ```
+ */
 export function dequantize(q: QuantizedLinear): Matrix {
   const decode = formats[q.format];
   if (!decode) {
@@ -23,7 +35,19 @@ export function dequantize(q: QuantizedLinear): Matrix {
   return decode(q);
 }
 
-/** All bits that a stored layer takes: eight times the bytes of its tensors, scales, zero points and maps included. */
+/**
+ * All bits that a stored layer takes: eight times the bytes of its tensors, scales, zero points and maps included.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, rtn, storedBits } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const W = await model.weight(0, "gate");
+ * const q = await rtn({ bits: 2, group: 32 }).quantize({ name: "gate", W });
+ * console.log(storedBits(q) / W.data.length); // bits per weight, with scales and zero points
+ * ```
+ */
 export function storedBits(q: QuantizedLinear): number {
   let bytes = 0;
   for (const tensor of Object.values(q.tensors)) bytes += tensor.bytes.length;

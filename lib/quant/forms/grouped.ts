@@ -13,7 +13,21 @@ export function groupOf(q: QuantizedLinear): number {
   return group;
 }
 
-/** K_b of the groups of a stored linear, the blocks of ABMP, in column order: planes of the form `binary`, bits of a code of the form `levels`. */
+/**
+ * K_b of the groups of a stored linear, the blocks of ABMP, in column order: planes of the form `binary`, bits of a code of the form `levels`.
+ *
+ * @example
+ * ```ts
+ * import { abmp, blockOrders, daq, loadCorpus, loadModel, quantize, visible } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const draw = { tokenizer: model.tokenizer, count: 64, length: 64, seed: 1 };
+ * const calibration = visible(await loadCorpus("data/nanoworld/calibration.jsonl", draw));
+ * const method = daq({ bits: abmp({ ratio: 0.1, scope: "model" }), group: 32, profile: "official" });
+ * const { quantized } = await quantize(model, method, { calibration });
+ * for (const [name, q] of quantized) console.log(name, blockOrders(q));
+ * ```
+ */
 export function blockOrders(q: QuantizedLinear): number[] {
   const group = groupOf(q);
   return Array.from(unpackBits(bytesOf(q, "orders"), 2, Math.ceil(q.shape[1] / group)), (code) => code + 1);

@@ -63,7 +63,17 @@ export function withRowScaleBits(q: QuantizedLinear, bits: 8): QuantizedLinear {
   };
 }
 
-/** A method whose linears have their row scales in 8 bits; `-rows8` is added to its name, before what it excepts (`except.ts`). */
+/**
+ * A method whose linears have their row scales in 8 bits; `-rows8` is added to its name, before what it excepts (`except.ts`).
+ *
+ * @example
+ * ```ts
+ * import { daq, scaled8 } from "quant-dllm";
+ *
+ * // Row scales in one byte pay for groups of half the width: two methods of about the same size.
+ * const methods = [daq({ bits: 2, group: 128 }), scaled8(daq({ bits: 2, group: 64 }))];
+ * ```
+ */
 export function scaled8<M extends Method>(method: M): M {
   const { across } = method;
   return {

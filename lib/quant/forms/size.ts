@@ -45,5 +45,16 @@ function groupedBytes({ rows, cols, order, group, rowScaleBits = 16 }: GroupedSh
   return codes + rowScales + 2 * scales * cols + Math.ceil(groups / 4);
 }
 
-/** Bytes of a linear in each stored form, by the name of the form. */
+/**
+ * Bytes of a linear in each stored form, by the name of the form.
+ *
+ * @example
+ * ```ts
+ * import { formBytes } from "quant-dllm";
+ *
+ * const shape = { rows: 4096, cols: 4096, group: 128 };
+ * const bytes = [formBytes.uniform({ ...shape, bits: 2 }), formBytes.binary({ ...shape, order: 2 })];
+ * console.log(bytes.map((b) => 8 * b / 4096 ** 2)); // bits per weight of GPTQ's codes and of DAQ's planes
+ * ```
+ */
 export const formBytes = { uniform: uniformBytes, binary: binaryBytes, levels: levelsBytes } as const;
