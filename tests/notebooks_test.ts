@@ -45,6 +45,19 @@ for (const { name, text, notebook } of files) {
     }
   });
 
+  Deno.test(`${name}: the last code cell shows the verdicts on the claim, as \`verdictLine\` words them`, () => {
+    const last = code(notebook).at(-1)!;
+    assertEquals(notebook.cells.at(-2), last, "the answer does not stand right below it");
+    assertStringIncludes(textOf(last.source), "verdictLine(");
+    const shown = textOf(last.outputs!.at(-1)!.data!["text/markdown"] as string);
+    const [, , ...parts] = shown.split("\n").filter((line) => line.startsWith("| "));
+    assert(parts.length > 0, "no verdict");
+    for (const part of parts) assertMatch(part, /\| (holds|does not hold|too few seeds)\b[^|]*: [+-]?[\d.]+ ± [\d.]+ /);
+    // The kernel may lose the end of what is printed: it goes on before the last lines have arrived.
+    const outputs = notebook.cells.flatMap(({ outputs = [] }) => outputs);
+    assertEquals(outputs.filter(({ output_type }) => output_type === "stream"), []);
+  });
+
   Deno.test(`${name}: outputs are those of a fresh kernel, with pictures that every viewer shows`, () => {
     assertEquals(code(notebook).map((cell) => cell.execution_count), code(notebook).map((_, i) => i + 1));
     assertEquals(failureOf(notebook), undefined);

@@ -7,7 +7,6 @@ import type { Method } from "../quant/method.ts";
 import type { Row } from "../report/rows.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type LinearReport, quantize } from "../pipeline/quantize.ts";
-import { crossedMean } from "./variance.ts";
 
 /** What is compared: full precision when there is no method. */
 export interface Arm {
@@ -136,17 +135,4 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
     linears,
     items,
   };
-}
-
-/**
- * The mean of paired differences b - a over the items of one seed, with the standard error of the items alone: no ground for a verdict, which `compare`
- * gives over several seeds. Throws `RangeError` when they do not pair.
- */
-export function pairedDifference(
-  a: readonly number[],
-  b: readonly number[],
-): { readonly mean: number; readonly standardError: number; readonly n: number } {
-  if (a.length !== b.length || a.length < 2) throw new RangeError(`Cannot pair ${a.length} with ${b.length} items`);
-  const { mean, standardError, n } = crossedMean([[a.map((x, i) => b[i] - x)]]);
-  return { mean, standardError, n };
 }

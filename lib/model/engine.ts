@@ -55,8 +55,7 @@ interface Into {
  */
 export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
-  /** Memory that is used again and again: wide inputs of linears, and panels of second moments. */
-  #scratch = new Float32Array(0);
+  /** Memory for panels of second moments, used again and again. */
   #panel = new Float32Array(0);
   #tables: { readonly cos: Float32Array; readonly sin: Float32Array };
 
@@ -81,17 +80,16 @@ export class Engine implements AsyncDisposable {
 
   /**
    * The input `[batch · time, in]` of the linears of a stage. x enters the block for the stages of its attention half; it is what `attend` gave for
-   * those of the other. With experts, "gateUp" gives what the router sees; see `route` and `expertInput`. `lent` gives memory of the engine's own,
-   * which holds until the next call: fresh memory for a wide input takes longer than the products behind it.
+   * those of the other. With experts, "gateUp" gives what the router sees; see `route` and `expertInput`. It is at the start of `into` when that is
+   * given: fresh memory for a wide input takes longer than the products behind it.
    */
   async stageInput(
     x: Hidden,
     w: BlockTensors,
-    { stage, lent = false }: { readonly stage: StageName; readonly lent?: boolean },
+    { stage, into }: { readonly stage: StageName } & Into,
   ): Promise<Float32Array> {
     const count = x.batch * x.time * inputWidth(this.architecture, stage);
-    if (lent && this.#scratch.length < count) this.#scratch = new Float32Array(count);
-    return (await this.#run(stage, x, w, lent ? this.#scratch.subarray(0, count) : undefined)).data;
+    return (await this.#run(stage, x, w, into?.subarray(0, count))).data;
   }
 
   /** Routing weights `[n, experts]` of X `[n, width]`, the inputs of the stage "gateUp": zero where a token does not go. */
@@ -137,14 +135,18 @@ export class Engine implements AsyncDisposable {
     const feeds: Record<string, Feed> = { X: this.#matrix(X, n) };
     if (weights) feeds.weights = { dims: [weights.length, 1], data: weights.map((v) => v * scale) };
     else feeds.scale = { dims: [], data: Float32Array.of(scale) };
-    if (this.#panel.length < Math.min(PANEL, n) * n) this.#panel = new Float32Array(Math.min(PANEL, n) * n);
+    // Taken away while it is in use: whoever comes at the same time gets memory of its own.
+    const size = Math.min(PANEL, n) * n;
+    const panel = this.#panel.length < size ? new Float32Array(size) : this.#panel;
+    this.#panel = new Float32Array(0);
     for (let start = 0; start < n; start += PANEL) {
       const end = Math.min(start + PANEL, n);
-      const sum = this.#panel.subarray(0, (end - start) * end);
+      const sum = panel.subarray(0, (end - start) * end);
       const into = { sum: { dims: [end - start, end], data: sum } };
       await session.run({ ...feeds, from: index(start), to: index(end) }, into);
       addPanel(H, sum, { start, end });
     }
+    this.#panel = panel;
   }
 
   /** Logits `[rows, vocab]` of the hidden states at flat positions `rows` (all by default); the head comes in chunks of its rows. */

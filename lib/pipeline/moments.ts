@@ -34,8 +34,12 @@ export async function stageMoments(
     await engine.addSecondMoment(X, into, { scale, weights });
   };
   if (!a.experts || half === "attention") {
+    // One memory for all parts, and none that another walk on the same engine writes into.
+    let into = new Float32Array(0);
     for (const [i, { weights }] of states.parts.entries()) {
-      await add(0, i, await engine.stageInput(await states.get(i), w, { stage: name, lent: true }), weights);
+      const x = await states.get(i), count = x.batch * x.time * inputs;
+      if (into.length < count) into = new Float32Array(count);
+      await add(0, i, await engine.stageInput(x, w, { stage: name, into }), weights);
     }
     return sums.map((sum) => ({ ...sum, report: {} }));
   }

@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { simulateMasks, visible } from "../../lib/diffusion/mcs.ts";
 import type { ElboTask } from "../../lib/evaluate/tasks.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
-import { type Arm, type ArmInputs, identityOf, measure, pairedDifference } from "../../lib/evaluate/study.ts";
+import { type Arm, type ArmInputs, identityOf, measure } from "../../lib/evaluate/study.ts";
 import { randomTokens, tinyModel } from "../model/tiny.ts";
 
 const task: ElboTask = {
@@ -83,15 +83,4 @@ Deno.test("equal identities are equal measurements: all that changes a number ch
   const fp = { ...arm, method: undefined, calibration: undefined };
   assertEquals(identity({ ...fp, windows: 9 }, { corpus: "x" }), identity(fp));
   assertThrows(() => identity(arm, { tasks: { text: "d" } }), RangeError, 'no digest of the task "again"');
-});
-
-Deno.test("paired differences: mean and standard error of b - a", () => {
-  const { mean, standardError, n } = pairedDifference([1, 2, 3, 4], [2, 2, 5, 3]);
-  assertEquals([mean, n], [0.5, 4]);
-  assert(Math.abs(standardError - Math.sqrt((0.25 + 0.25 + 2.25 + 2.25) / 3 / 4)) < 1e-15);
-  assertEquals(pairedDifference([5, 9], [6, 10]), { mean: 1, standardError: 0, n: 2 });
-  assertNotEquals(pairedDifference([2, 2, 5, 3], [1, 2, 3, 4]).mean, mean);
-  for (const [a, b] of [[[1, 2], [1]], [[1], [2]], [[], []]]) {
-    assertThrows(() => pairedDifference(a, b), RangeError, `Cannot pair ${a.length} with ${b.length}`);
-  }
 });
