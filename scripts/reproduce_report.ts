@@ -91,7 +91,10 @@ export async function writeReport({ out, scale, model, plan, find }: ReportInput
       meansOf({ id: "bits", settings: [arm] }, measured).map((row): Row => ({ ...row, method, setting: arm.label }))
     );
     means.push(...cells);
-    const shown = cells.filter((row) => row.task === "mean" || row.metric !== "accuracy");
+    const shown = [
+      ...cells.filter((row) => row.task === "mean"),
+      ...cells.filter((row) => row.metric !== "accuracy"),
+    ];
     add(
       "What a bit buys",
       "Every method over its own bits, group sizes and types of scales; bits counted from stored bytes.",

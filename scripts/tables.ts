@@ -1,14 +1,5 @@
 /** Tables and sentences that more than one script shows: all are rendered from means.jsonl, verdicts.jsonl and size_options.jsonl. */
-import {
-  type Comparison,
-  resolutionText,
-  type Row,
-  sentenceOf,
-  type Table,
-  table,
-  textTable,
-  verdictLine,
-} from "quant-dllm";
+import { type Comparison, resolutionText, type Row, type Table, table, textTable, verdictLine } from "quant-dllm";
 import { names, type Pair } from "./studies.ts";
 import type { Verdict } from "./verdicts.ts";
 
@@ -59,49 +50,58 @@ function pairsOf(verdicts: readonly Verdict[]): Verdict[][] {
   return [...Map.groupBy(verdicts, ({ study, a, b }) => [study, a, b].join("|")).values()];
 }
 
-/** The pairs that README speaks of, by study; their sentences are all that it claims of methods. */
+/** The pairs that README speaks of, by study; their lines are all that it claims of methods. */
 const spoken: readonly (readonly [study: string, heading: string, pairs: readonly Pair[]])[] = [
-  ["table1", "At two bits in groups of 128:", [
+  ["table1", "At two bits in groups of 128", [
     [names.official, names.gptq],
     [names.official, names.gptqMasked],
     [names.plus, names.official],
     [names.levels, names.official],
     [names.plus, names.levels],
   ]],
-  ["a", "What MCS does:", [
+  ["a", "Calibrating on masked inputs (MCS)", [
     ["GPTQ, with MCS", "GPTQ, without MCS"],
     ["with MCS", "without MCS"],
     ["plus, with MCS", "plus, without MCS"],
     ["levels, with MCS", "levels, without MCS"],
   ]],
-  ["b", "What ABMP does, against two planes everywhere:", [["5 %", "0 %"], ["gated", "0 %"], [
-    "plus, gated",
-    "plus, 0 %",
-  ]]],
-  ["c", "What the parts of the official fit do:", [["RSR", "plain"], ["RSR + DOR", "RSR"]]],
+  ["b", "Moving planes by ABMP, against two planes everywhere", [
+    ["5 %", "0 %"],
+    ["gated", "0 %"],
+    ["plus, gated", "plus, 0 %"],
+  ]],
+  ["c", "Parts of the official fit", [["RSR", "plain"], ["RSR + DOR", "RSR"]]],
+  ["at most 2.2 bits", "Each at its best with at most 2.2 counted bits", [[names.levels, names.gptqMasked]]],
+  ["at most 2.4 bits", "Each at its best with at most 2.4 counted bits", [
+    [names.official, names.gptqMasked],
+    [names.plus, names.gptqMasked],
+    [names.plus, names.official],
+    [names.plus, names.levels],
+  ]],
+  ["at most 3.2 bits", "Each at its best with at most 3.2 counted bits", [
+    [names.plus, names.gptqMasked],
+    [names.levels, names.gptqMasked],
+  ]],
 ];
 
-/** README's claims, as Markdown: the sentences of the comparisons, and nothing else. Throws `RangeError` when one was not made. */
+/** README's claims, as Markdown: the lines of comparisons, and nothing else. Throws `RangeError` when one was not made. */
 export function claims(verdicts: readonly Verdict[]): string {
-  const bullet = (own: readonly Comparison[]) => `- ${own.map(sentenceOf).map(upper).join(". ")}.`;
-  const parts = spoken.map(([study, heading, pairs]) => {
-    const lines = pairs.map(([a, b]) => {
-      const own = verdicts.filter((v) => v.study === study && v.a === a && v.b === b);
-      if (own.length === 0) throw new RangeError(`Cannot render: there is no comparison of ${a} with ${b} in ${study}`);
-      return bullet(own.map((v) => study === "a" ? { ...v, a: full(v.a), b: full(v.b) } : v));
+  return spoken.map(([study, heading, pairs]) => {
+    // At equal bits the name of the setting stands behind that of the method.
+    const is = (label: string, name: string) => label === name || label.startsWith(`${name} (`);
+    const own = pairs.flatMap(([a, b]) => {
+      const found = verdicts.filter((v) => v.study === study && is(v.a, a) && is(v.b, b));
+      if (found.length === 0) throw new RangeError(`Cannot render: no comparison of ${a} with ${b} in ${study}`);
+      return study === "a" ? found.map((v) => ({ ...v, a: whole(v.a), b: whole(v.b) })) : found;
     });
-    return [heading, "", ...lines].join("\n");
-  });
-  const equal = [...Map.groupBy(verdicts.filter(({ study }) => study.startsWith("at most")), ({ study }) => study)];
-  for (const [study, own] of equal) {
-    parts.push([`Each method at its best with ${study}:`, "", ...pairsOf(own).map(bullet)].join("\n"));
-  }
-  return parts.join("\n\n");
+    const [items, windows] = own.map(({ n }) => n.toLocaleString("en"));
+    const basis = `${items} items, ${windows} windows, ${own[0].seeds} seeds`;
+    return [`${heading} (${basis}):`, "", ...pairLines(own)].join("\n");
+  }).join("\n\n");
 }
 
 /** Without a prefix the setting is that of the official profile. */
-const full = (label: string) => /^with/.test(label) ? `official, ${label}` : label;
-const upper = (text: string) => text[0].toUpperCase() + text.slice(1);
+const whole = (label: string) => /^with/.test(label) ? `official, ${label}` : label;
 
 /** Ways to a smaller LLaDA-8B and what each costs nano-llada, from the rows of `deno task size-options`. */
 export function sizeOptionsTable(rows: readonly Row[]): Table {

@@ -139,7 +139,8 @@ export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): 
     const last = p === panels.length - 1;
     axes[`xaxis${ref}`] = last ? { title: { text: "stored bits per weight, everything counted" } } : {};
     const text = metric === "accuracy" ? "accuracy (%)" : metric;
-    axes[`yaxis${ref}`] = { title: { text }, domain: domains[p] };
+    // Losses of few bits would hide what more of them buy.
+    axes[`yaxis${ref}`] = { title: { text }, domain: domains[p], ...(metric === "accuracy" ? {} : { type: "log" }) };
     const traces: ScatterTrace[] = full.map(({ keys, mean }) => ({
       type: "scatter",
       mode: "lines",
