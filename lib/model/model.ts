@@ -98,7 +98,18 @@ export class Model implements Denoiser, AsyncDisposable {
     }
     let x = await this.embed(tokens, batch);
     for (let layer = 0; layer < this.architecture.layers; layer++) x = await this.forward.block(layer, x);
-    return await this.forward.head(x, this.architecture.logitShift ? shifted(rows, tokens.length, x.time) : rows);
+    if (!this.architecture.logitShift) return await this.forward.head(x, rows);
+    const positions = rows ?? Int32Array.from(tokens.keys());
+    return await this.forward.head(x, this.rowsBehind(positions, x.time));
+  }
+
+  /**
+   * The rows of the last states, flat, whose logits predict the tokens at flat `positions`. Where logits are shifted that is the row before: nothing
+   * predicts the first token of a sequence then; like the official code of Dream, its row is the raw first one, so it must not be masked.
+   */
+  rowsBehind(positions: Int32Array, time: number): Int32Array {
+    if (!this.architecture.logitShift) return positions;
+    return positions.map((p) => p % time === 0 ? p : p - 1);
   }
 
   /** The hidden states that enter block 0. Throws `RangeError` for tokens outside the vocabulary. */
@@ -137,12 +148,4 @@ export class Model implements Denoiser, AsyncDisposable {
     await this.forward[Symbol.asyncDispose]();
     await this.#resource?.[Symbol.asyncDispose]();
   }
-}
-
-/**
- * The raw rows behind the logits of positions `rows`: raw row i - 1 predicts token i. Nothing predicts the first token of a sequence; like the official
- * code of Dream, its row is the raw first one, so it must not be masked.
- */
-function shifted(rows: Int32Array | undefined, count: number, time: number): Int32Array {
-  return (rows ?? Int32Array.from({ length: count }, (_, i) => i)).map((row) => row % time === 0 ? row : row - 1);
 }
