@@ -96,11 +96,17 @@ export class Model implements Denoiser, AsyncDisposable {
     if (outside !== undefined) {
       throw new RangeError(`Cannot give logits of row ${outside}: there are ${tokens.length} tokens`);
     }
-    let x = await this.embed(tokens, batch);
-    for (let layer = 0; layer < this.architecture.layers; layer++) x = await this.forward.block(layer, x);
+    const x = await this.lastStates(tokens, batch);
     if (!this.architecture.logitShift) return await this.forward.head(x, rows);
     const positions = rows ?? Int32Array.from(tokens.keys());
     return await this.forward.head(x, this.rowsBehind(positions, x.time));
+  }
+
+  /** The states that leave the last block, of `tokens` as `batch` equally long sequences. */
+  async lastStates(tokens: Int32Array, batch: number): Promise<Hidden> {
+    let x = await this.embed(tokens, batch);
+    for (let layer = 0; layer < this.architecture.layers; layer++) x = await this.forward.block(layer, x);
+    return x;
   }
 
   /**
@@ -137,10 +143,17 @@ export class Model implements Denoiser, AsyncDisposable {
     );
   }
 
-  /** A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. */
-  with(quantized: ReadonlyMap<string, QuantizedLinear>, provenance: Readonly<Record<string, string | number>>): Model {
+  /**
+   * A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. `weights`
+   * are those that it then has, where the caller has them already or others changed too.
+   */
+  with(
+    quantized: ReadonlyMap<string, QuantizedLinear>,
+    provenance: Readonly<Record<string, string | number>>,
+    { weights }: { readonly weights?: Weights } = {},
+  ): Model {
     const { name, family, config, engine, architecture } = this;
-    const weights = overlay(this.weights, quantized, { names: family.names, architecture });
+    weights ??= overlay(this.weights, quantized, { names: family.names, architecture });
     return new Model({ name, family, config, engine, weights, tokenizer: this.#tokenizer, quantized, provenance });
   }
 

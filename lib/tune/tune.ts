@@ -1,0 +1,127 @@
+/**
+ * Tuning what a quantised model stores towards the masked predictions of the full-precision model: neither its form nor its bytes change in number.
+ *
+ *   L = mean over masked positions of KL(p || p_θ)
+ *
+ * Scales follow their gradients, which those of the decoded weights give (`quant/forms/tunable.ts`). Codes follow latents, one a weight, that start at the
+ * decoded weight and take the gradient of the decoded weight as their own (straight-through). What the forward pass sees in every step is what would be stored.
+ */
+import { type Divergence, divergence, maskedBatch } from "../diffusion/divergence.ts";
+import { drawMasks, type MaskShares } from "../diffusion/masks.ts";
+import type { MarkedText, TextSource } from "../diffusion/text.ts";
+import type { Model } from "../model/model.ts";
+import type { HeldWeights } from "../model/weights.ts";
+import { NumericalError } from "../tensor/errors.ts";
+import { rng } from "../tensor/rng.ts";
+import { backward, forward, memoryTape } from "../train/backward.ts";
+import { KlHead } from "../train/kl_head.ts";
+import { BlockVjp } from "../train/vjp.ts";
+import { type Rates, Student } from "./student.ts";
+
+export interface TuneOptions {
+  /** What moves: "scales" leave every code as it is; "codes" move too. */
+  readonly what: "scales" | "codes";
+  /** The windows of each step. */
+  readonly text: TextSource;
+  readonly steps: number;
+  readonly seed: number;
+  /** How windows are masked; half through the forward process, half at their answers by default. */
+  readonly masks?: MaskShares;
+  /** Whether norms and biases move too; they do by default, and are stored in the type of the checkpoint. */
+  readonly norms?: boolean;
+  readonly rates?: Partial<Rates>;
+  /** Windows whose divergence is told every `every` steps and at the end: not those of `text`, nor their statements. */
+  readonly heldOut?: { readonly text: MarkedText; readonly every?: number };
+  readonly onProgress?: (progress: TuneProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface TuneProgress {
+  /** Steps that are done, of so many. */
+  readonly step: number;
+  readonly steps: number;
+  /** The loss of this step, before it. */
+  readonly kl: number;
+  /** Codes that the step before this one changed. */
+  readonly changed: number;
+  /** After this step, where it was measured. */
+  readonly heldOut?: Divergence;
+}
+
+const WARMUP = 10;
+const defaultRates: Rates = { scales: 3e-3, norms: 1e-3, latents: 0.025 };
+const halves: MaskShares = { forward: 0.5, answers: 0.5 };
+
+/**
+ * A new model that stores what `student` stores, tuned to predict as `teacher` does, its full-precision self. Both are left as they were. The same options
+ * give the same model: text and masks are functions of (seed, step).
+ *
+ * @throws TypeError when the student's weights are not held in memory, none of its linears is quantised, or the models do not speak of the same tokens;
+ *   RangeError when `steps` is no positive integer, or windows cannot be masked; NumericalError when the loss is no number.
+ */
+export async function tune(teacher: Model, student: Model, options: TuneOptions): Promise<Model> {
+  const { what, text, steps, seed, masks: shares = halves, norms = true, heldOut, onProgress, signal } = options;
+  if (!(Number.isInteger(steps) && steps > 0)) {
+    throw new RangeError(`Cannot tune for ${steps} steps: wanted a positive integer`);
+  }
+  for (const key of ["vocabSize", "maskId", "firstPredicted"] as const) {
+    if (teacher[key] !== student[key]) {
+      throw new TypeError(
+        `Cannot tune ${student.name} towards ${teacher.name}: its ${key} is ${student[key]}, wanted ${teacher[key]}`,
+      );
+    }
+  }
+  const moving = new Student(student, { what, norms, rates: { ...defaultRates, ...options.rates } });
+  const { engine, weights: { arrays: { head } } } = student as Model & { readonly weights: HeldWeights };
+  const provenance = {
+    ...student.provenance,
+    method: `${student.provenance.method ?? student.name}+tuned:${what}-${steps}`,
+    tuned: `${what} ${norms ? "and norms" : "alone"}, ${steps} steps, masks ${shares.forward} forward and ` +
+      `${shares.answers} answers, seed ${seed}`,
+  };
+  await using vjp = new BlockVjp(engine);
+  await using klHead = new KlHead(engine);
+  for (let step = 0; step < steps; step++) {
+    signal?.throwIfAborted();
+    const drawn = text(seed, step);
+    const masks = drawMasks(drawn, {
+      shares,
+      random: rng(seed, "masks", step),
+      firstPredicted: student.firstPredicted,
+    });
+    const { tokens, batch, positions } = maskedBatch(drawn.windows, { masks, maskId: student.maskId });
+    const wanted = await teacher.lastStates(tokens, batch);
+    const changed = moving.settle();
+    const tape = memoryTape();
+    const last = await forward(engine, { x: await student.embed(tokens, batch), weights: moving, tape });
+    const { kl, dX, dNorm } = await klHead.run(last, {
+      rows: student.rowsBehind(positions, last.time),
+      weights: new Float32Array(positions.length).fill(1 / positions.length),
+      teacher: (rows) => teacher.forward.head(wanted, rows),
+      norm: moving.finalNorm,
+      head,
+    });
+    if (!Number.isFinite(kl)) {
+      throw new NumericalError(`Cannot tune ${student.name}: the divergence is ${kl} at step ${step}; lower the rates`);
+    }
+    const at = { factor: scheduled(step, steps), count: step + 1 };
+    moving.updateFinalNorm(dNorm, at);
+    const onBlock = (layer: number, gradients: Parameters<Student["update"]>[1]) => moving.update(layer, gradients, at);
+    await backward(vjp, { weights: moving, tape, dOut: dX, onBlock });
+    const progress = { step: step + 1, steps, kl, changed };
+    if (heldOut && (step + 1 === steps || (step + 1) % (heldOut.every ?? steps) === 0)) {
+      moving.settle();
+      const held = await divergence(teacher, moving.result(provenance), { text: heldOut.text, seed });
+      onProgress?.({ ...progress, heldOut: held });
+    } else onProgress?.(progress);
+  }
+  moving.settle();
+  return moving.result(provenance);
+}
+
+/** The factor on all rates: ten steps of warm-up (half of the steps where there are few), then half a cosine down to zero. */
+export function scheduled(step: number, steps: number): number {
+  const warm = Math.min(WARMUP, Math.floor(steps / 2));
+  if (step < warm) return (step + 1) / warm;
+  return 0.5 * (1 + Math.cos(Math.PI * (step - warm) / (steps - warm)));
+}
