@@ -40,6 +40,7 @@ export { relativeErrorOf } from "./pipeline/walk.ts";
 
 // Tuning what is stored
 export { tune, type TuneOptions, type TuneProgress } from "./tune/tune.ts";
+export { tuned } from "./tune/tuned.ts";
 export { corpusText, type MarkedText, type TextSource } from "./diffusion/text.ts";
 export { type Divergence, divergence } from "./diffusion/divergence.ts";
 

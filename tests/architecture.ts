@@ -41,7 +41,7 @@ export const rooms: Readonly<Record<string, string>> = {
   "tune": "train model quant* quant/forms diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline": "checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
-    "quant/forms runtime report format version.ts",
+    "quant/forms runtime report format tune version.ts",
   "evaluate": "pipeline diffusion model* nanoworld quant* report version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };

@@ -30,6 +30,8 @@ export interface TuneOptions {
   /** Whether norms and biases move too; they do by default, and are stored in the type of the checkpoint. */
   readonly norms?: boolean;
   readonly rates?: Partial<Rates>;
+  /** What rows call the result; the student's method and what moved by default. */
+  readonly method?: string;
   /** Windows whose divergence is told every `every` steps and at the end: not those of `text`, nor their statements. */
   readonly heldOut?: { readonly text: MarkedText; readonly every?: number };
   readonly onProgress?: (progress: TuneProgress) => void;
@@ -75,7 +77,7 @@ export async function tune(teacher: Model, student: Model, options: TuneOptions)
   const { engine, weights: { arrays: { head } } } = student as Model & { readonly weights: HeldWeights };
   const provenance = {
     ...student.provenance,
-    method: `${student.provenance.method ?? student.name}+tuned:${what}-${steps}`,
+    method: options.method ?? tunedName(String(student.provenance.method ?? student.name), options),
     tuned: `${what} ${norms ? "and norms" : "alone"}, ${steps} steps, masks ${shares.forward} forward and ` +
       `${shares.answers} answers, seed ${seed}`,
   };
@@ -117,6 +119,11 @@ export async function tune(teacher: Model, student: Model, options: TuneOptions)
   }
   moving.settle();
   return moving.result(provenance);
+}
+
+/** What a method is called whose linears are then tuned. */
+export function tunedName(method: string, { what, steps, norms = true }: TuneOptions): string {
+  return `${method}+tuned:${what}-${steps}${norms ? "" : "-no-norms"}`;
 }
 
 /** The factor on all rates: ten steps of warm-up (half of the steps where there are few), then half a cosine down to zero. */

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { loadModel } from "../../lib/checkpoint/open.ts";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { divergence } from "../../lib/diffusion/divergence.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
@@ -9,13 +9,15 @@ import { levels } from "../../lib/methods/daq/levels.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { blockWeights, linears } from "../../lib/model/architecture.ts";
 import type { Model } from "../../lib/model/model.ts";
-import { quantize } from "../../lib/pipeline/quantize.ts";
+import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
 import { storedBits } from "../../lib/quant/forms/decode.ts";
 import { scaled8 } from "../../lib/quant/forms/row_scales.ts";
+import { except } from "../../lib/quant/except.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import { bfloat16ToFloat, floatToBfloat16 } from "../../lib/tensor/half.ts";
 import { Adam } from "../../lib/tune/adam.ts";
 import { scheduled, tune, type TuneOptions } from "../../lib/tune/tune.ts";
+import { tuned } from "../../lib/tune/tuned.ts";
 import { arraysOf, familyConfigs, inFolder, randomTokens, snapshot, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 const TIME = 12;
@@ -114,18 +116,18 @@ for (const [name, config] of Object.entries(familyConfigs)) {
   Deno.test(`${name}: a tuned model predicts better, and answers the same when it is saved and loaded`, async () => {
     await using teacher = await tinyModel({ config });
     const student = await quantized(teacher, rtn({ bits: 2, group: 8 }));
-    const tuned = await tune(teacher, student, { what: "codes", text, steps: 20, seed: 1, rates: { latents: 0.05 } });
+    const after20 = await tune(teacher, student, { what: "codes", text, steps: 20, seed: 1, rates: { latents: 0.05 } });
     const [before, after] = [
       await divergence(teacher, student, { text: heldOut, seed: 2 }),
-      await divergence(teacher, tuned, { text: heldOut, seed: 2 }),
+      await divergence(teacher, after20, { text: heldOut, seed: 2 }),
     ];
     assert(after.forward < before.forward && after.answers < before.answers, JSON.stringify([before, after]));
     await inFolder(async (folder) => {
-      await saveModel(tuned, folder);
+      await saveModel(after20, folder);
       await using loaded = await loadModel(folder, { device: "cpu", threads: 1 });
       const tokens = heldOut.windows[0];
-      assertEquals((await loaded.logits(tokens)).data, (await tuned.logits(tokens)).data);
-      assertEquals(loaded.provenance, tuned.provenance);
+      assertEquals((await loaded.logits(tokens)).data, (await after20.logits(tokens)).data);
+      assertEquals(loaded.provenance, after20.provenance);
       assertEquals(loaded.provenance.method, "rtn-2b-g8+tuned:codes-20");
     });
   });
@@ -136,7 +138,7 @@ Deno.test("progress tells the loss of each step, and the divergence on held-out 
   const student = await quantized(teacher, rtn({ bits: 2, group: 8 }));
   const told: [number, boolean][] = [];
   let last: unknown;
-  const tuned = await tune(teacher, student, {
+  const result = await tune(teacher, student, {
     ...{ what: "scales", text, steps: 5, seed: 3, heldOut: { text: heldOut, every: 2 } },
     onProgress: ({ step, steps, kl, heldOut }) => {
       assert(kl > 0 && steps === 5);
@@ -145,7 +147,7 @@ Deno.test("progress tells the loss of each step, and the divergence on held-out 
     },
   });
   assertEquals(told, [[1, false], [2, true], [3, false], [4, true], [5, true]]);
-  assertEquals(last, await divergence(teacher, tuned, { text: heldOut, seed: 3 }));
+  assertEquals(last, await divergence(teacher, result, { text: heldOut, seed: 3 }));
 });
 
 Deno.test("what cannot be tuned is refused, and a stop is obeyed", async () => {
@@ -161,6 +163,32 @@ Deno.test("what cannot be tuned is refused, and a stop is obeyed", async () => {
   const stop = new AbortController();
   const onProgress = () => stop.abort();
   await assertRejects(() => tune(teacher, student, { ...options, onProgress, signal: stop.signal }), DOMException);
+});
+
+Deno.test("a tuned method is its method, then tuned, whatever wraps it; on disk it is refused", async () => {
+  await using teacher = await tinyModel();
+  const options: TuneOptions = { what: "codes", text, steps: 3, seed: 1 };
+  const method = levels({ bits: 2, group: 8 });
+  const wanted = await tune(teacher, await quantized(teacher, method), options);
+  const found = await quantized(teacher, tuned(method, options));
+  assertEquals(found.provenance.method, `${method.name}+tuned:codes-3`);
+  assertEquals([tensorsOf(found), snapshot(found)], [tensorsOf(wanted), snapshot(wanted)]);
+  const rows8 = await quantized(teacher, scaled8(tuned(method, { ...options, norms: false })));
+  assertEquals(rows8.provenance.method, `${method.name}-rows8+tuned:codes-3-no-norms`);
+  assertEquals([...rows8.quantized.values()].map((q) => q.config.rowScaleBits), Array(14).fill(8));
+  const head = rtn({ bits: 8, group: 16 });
+  const excepted = await quantized(teacher, except(tuned(method, options), { head }));
+  assertEquals(excepted.provenance.method, `${method.name}+tuned:codes-3+head:${head.name}`);
+  assertEquals(excepted.quantized.size, 15);
+  assertThrows(() => tuned(tuned(method, options), options), TypeError, "tuned already");
+  await inFolder(async (folder) => {
+    await saveModel(teacher, `${folder}/in`);
+    const checkpoint = await openCheckpoint(`${folder}/in`);
+    const calibration = simulateMasks({ windows: text(1, 1).windows }, { maskId: teacher.maskId, seed: 1 });
+    const start = () =>
+      openQuantization(checkpoint, tuned(method, options), { out: `${folder}/out`, seed: 1, calibration });
+    await assertRejects(start, TypeError, "open it with loadModel");
+  });
 });
 
 Deno.test("rates rise over ten steps and fall along half a cosine", () => {
