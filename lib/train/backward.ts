@@ -57,19 +57,27 @@ export interface BackwardOptions {
   readonly dOut: Float32Array;
   /** Takes the gradients of a block, which hold until it returns. It may change the weights of that block: nothing reads them any more. */
   readonly onBlock: (layer: number, gradients: BlockTensors) => Promise<void> | void;
+  /** May add to the gradient with respect to the states x at a place of the tape: what a loss on hidden states gives. */
+  readonly onStates?: (place: number, x: Hidden, gradient: Float32Array) => Promise<void> | void;
 }
 
 /** Goes back through the blocks, last to first. Gives the gradient with respect to the states that entered the first, which holds until the next call. */
 export async function backward(
   vjp: BlockVjp,
-  { weights, tape, dOut, onBlock }: BackwardOptions,
+  { weights, tape, dOut, onBlock, onStates }: BackwardOptions,
 ): Promise<Float32Array> {
   for (let layer = vjp.engine.architecture.layers - 1; layer >= 0; layer--) {
     const w = await weights.block(layer);
-    const upper = await vjp.run(await tape.take(2 * layer + 1), { half: "feedForward", dOut, weights: w });
-    const lower = await vjp.run(await tape.take(2 * layer), { half: "attention", dOut: upper.dX, weights: w });
-    dOut = lower.dX;
-    await onBlock(layer, { ...lower.weights, ...upper.weights });
+    const gradients: Record<string, Float32Array> = {};
+    for (const half of ["feedForward", "attention"] as const) {
+      const place = 2 * layer + (half === "attention" ? 0 : 1);
+      const x = await tape.take(place);
+      const back = await vjp.run(x, { half, dOut, weights: w });
+      Object.assign(gradients, back.weights);
+      await onStates?.(place, x, back.dX);
+      dOut = back.dX;
+    }
+    await onBlock(layer, gradients);
   }
   return dOut;
 }

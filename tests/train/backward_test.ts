@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Architecture } from "../../lib/model/architecture.ts";
-import type { BlockTensors } from "../../lib/model/engine.ts";
+import type { BlockTensors, Hidden } from "../../lib/model/engine.ts";
 import type { Model } from "../../lib/model/model.ts";
 import type { WeightArrays } from "../../lib/model/weights.ts";
 import { gradients } from "../../lib/onnx/autodiff.ts";
@@ -11,6 +11,7 @@ import type { Feed } from "../../lib/runtime/runtime.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { backward, forward, memoryTape } from "../../lib/train/backward.ts";
 import { gradientGraph, parametersOf } from "../../lib/train/graph.ts";
+import { addRelativeError } from "../../lib/train/hidden_loss.ts";
 import { KlHead } from "../../lib/train/kl_head.ts";
 import { BlockVjp } from "../../lib/train/vjp.ts";
 import { distance } from "../layers.ts";
@@ -248,4 +249,57 @@ Deno.test("a gradient of another size, and a way back that no forward pass went,
   await tape.write(1, x);
   await tape.take(1);
   await assertRejects(() => tape.take(1), RangeError, "place 1");
+});
+
+Deno.test("a loss on hidden states joins the way back: its gradient is that of the loss along every weight", async () => {
+  await using teacher = await tinyModel({ seed: 1 });
+  await using student = await tinyModel({ seed: 2 });
+  const { engine } = student, batch = 2, tokens = randomTokens(12, 1);
+  const blocks = arraysOf(student).blocks.map((b) => ({ ...b }));
+  const weights = { block: (layer: number) => Promise.resolve(blocks[layer]) };
+  const x = await student.embed(tokens, batch);
+  const goal = memoryTape();
+  const wanted = [
+    await forward(engine, { x: await teacher.embed(tokens, batch), weights: teacher.weights, tape: goal }),
+    ...await Promise.all([3, 2, 1].map((place) => goal.take(place))),
+  ];
+  /** The errors at all places, last first; with gradients, those of the weights. */
+  const pass = async (onBlock: (layer: number, gradients: BlockTensors) => void = () => {}) => {
+    const tape = memoryTape();
+    const last = await forward(engine, { x, weights, tape });
+    const dOut = new Float32Array(last.data.length);
+    let loss = addRelativeError(last, { wanted: wanted[0], weight: 1, gradient: dOut });
+    await using vjp = new BlockVjp(engine);
+    const onStates = (place: number, x: Hidden, gradient: Float32Array) => {
+      if (place > 0) loss += addRelativeError(x, { wanted: wanted[4 - place], weight: 1, gradient });
+    };
+    await backward(vjp, { weights, tape, dOut, onBlock, onStates });
+    return loss;
+  };
+  const found: BlockTensors[] = [];
+  await pass((layer, gradients) => {
+    found[layer] = Object.fromEntries(Object.entries(gradients).map(([name, x]) => [name, x.slice()]));
+  });
+  for (const [layer, gradients] of found.entries()) {
+    for (const [name, gradient] of Object.entries(gradients)) {
+      const square = gradient.reduce((s, g) => s + g * g, 0), held = blocks[layer][name];
+      // Along the gradient itself the loss changes by its square: a step that moves the loss by about 1 %, far above float32's noise.
+      const step = 0.01 / square, at = (h: number) => held.map((w, i) => w + h * gradient[i]);
+      blocks[layer][name] = at(step);
+      const above = await pass();
+      blocks[layer][name] = at(-step);
+      const slope = (above - await pass()) / (2 * step);
+      blocks[layer][name] = held;
+      assert(Math.abs(slope / square - 1) < 0.01, `${layer}.${name}: ${slope}, wanted ${square}`);
+    }
+  }
+});
+
+Deno.test("a relative error is the mean over tokens, each against its own size; a token of zeros counts for nothing", () => {
+  const state = (...data: number[]): Hidden => ({ batch: 1, time: 3, data: Float32Array.from(data) });
+  const gradient = new Float32Array(6);
+  const [x, wanted] = [state(1, 2, 30, 40, 5, 5), state(1, 1, 30, 30, 0, 0)];
+  const error = addRelativeError(x, { wanted, weight: 6, gradient });
+  assert(Math.abs(error - (1 / 2 + 100 / 1800) / 3) < 1e-12);
+  assertEquals(Array.from(gradient, (y) => Math.fround(y)), [0, 2, 0, 4 * 10 / 1800, 0, 0].map(Math.fround));
 });

@@ -165,6 +165,22 @@ Deno.test("what cannot be tuned is refused, and a stop is obeyed", async () => {
   await assertRejects(() => tune(teacher, student, { ...options, onProgress, signal: stop.signal }), DOMException);
 });
 
+Deno.test("a loss on hidden states falls when it is asked for, and stands in the name", async () => {
+  await using teacher = await tinyModel();
+  const student = await quantized(teacher, rtn({ bits: 2, group: 8 }));
+  const errors: number[] = [];
+  const model = await tune(teacher, student, {
+    ...{ what: "scales", text, steps: 30, seed: 1, loss: { kl: 0, hidden: 1 }, rates: { scales: 1e-2 } },
+    onProgress: ({ hidden, kl }) => {
+      assert(kl > 0);
+      errors.push(hidden!);
+    },
+  });
+  const mean = (x: number[]) => x.reduce((a, b) => a + b) / x.length;
+  assert(mean(errors.slice(-5)) < 0.8 * mean(errors.slice(0, 5)), `${errors}`);
+  assertEquals(model.provenance.method, "rtn-2b-g8+tuned:scales-30-kl0-hidden1");
+});
+
 Deno.test("a tuned method is its method, then tuned, whatever wraps it; on disk it is refused", async () => {
   await using teacher = await tinyModel();
   const options: TuneOptions = { what: "codes", text, steps: 3, seed: 1 };
