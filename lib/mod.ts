@@ -38,6 +38,12 @@ export { type Plan, planText } from "./pipeline/plan.ts";
 export { blockScores, secondMoments } from "./pipeline/inspect.ts";
 export { relativeErrorOf } from "./pipeline/walk.ts";
 
+// Tuning what is stored
+export { tune, type TuneOptions, type TuneProgress } from "./tune/tune.ts";
+export { tuned } from "./tune/tuned.ts";
+export { corpusText, type MarkedText, type TextSource } from "./diffusion/text.ts";
+export { type Divergence, divergence } from "./diffusion/divergence.ts";
+
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
 export { dreamSampler, lladaSampler, type Sampler } from "./diffusion/sampler.ts";

@@ -38,9 +38,10 @@ export const rooms: Readonly<Record<string, string>> = {
   "checkpoint":
     "checkpoint/files checkpoint/hub checkpoint/tokenizer packed model model/families quant* runtime format",
   "train": "checkpoint/files model model/families onnx runtime* format",
+  "tune": "train model quant* quant/forms diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline": "checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
-    "quant/forms runtime report format version.ts",
+    "quant/forms runtime report format tune version.ts",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };

@@ -18,6 +18,9 @@ export const LOGITS_TINY = 2e-5;
 /** Relative to the largest entry of a gradient: float32 backward pass against differences of float64 losses (their own error is below 1e-8). */
 export const GRADIENT_RELATIVE = 5e-5;
 
+/** Relative to the largest entry of a gradient: two float32 passes over nano-llada whose sums have another order. */
+export const BACKWARD_RELATIVE = 1e-4;
+
 /** One optimiser step in float32 against float64 loops, relative to the size of the step. */
 export const STEP_RELATIVE = 1e-4;
 

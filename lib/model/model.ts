@@ -109,9 +109,26 @@ export class Model implements Denoiser, AsyncDisposable {
     if (outside !== undefined) {
       throw new RangeError(`Cannot give logits of row ${outside}: there are ${tokens.length} tokens`);
     }
+    const x = await this.lastStates(tokens, batch);
+    if (!this.architecture.logitShift) return await this.forward.head(x, rows);
+    const positions = rows ?? Int32Array.from(tokens.keys());
+    return await this.forward.head(x, this.rowsBehind(positions, x.time));
+  }
+
+  /** The states that leave the last block, of `tokens` as `batch` equally long sequences. */
+  async lastStates(tokens: Int32Array, batch: number): Promise<Hidden> {
     let x = await this.embed(tokens, batch);
     for (let layer = 0; layer < this.architecture.layers; layer++) x = await this.forward.block(layer, x);
-    return await this.forward.head(x, this.architecture.logitShift ? shifted(rows, tokens.length, x.time) : rows);
+    return x;
+  }
+
+  /**
+   * The rows of the last states, flat, whose logits predict the tokens at flat `positions`. Where logits are shifted that is the row before: nothing
+   * predicts the first token of a sequence then; like the official code of Dream, its row is the raw first one, so it must not be masked.
+   */
+  rowsBehind(positions: Int32Array, time: number): Int32Array {
+    if (!this.architecture.logitShift) return positions;
+    return positions.map((p) => p % time === 0 ? p : p - 1);
   }
 
   /** The hidden states that enter block 0. Throws `RangeError` for tokens outside the vocabulary. */
@@ -139,10 +156,17 @@ export class Model implements Denoiser, AsyncDisposable {
     );
   }
 
-  /** A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. */
-  with(quantized: ReadonlyMap<string, QuantizedLinear>, provenance: Readonly<Record<string, string | number>>): Model {
+  /**
+   * A new model whose linears named in `quantized` are what the stored forms decode to. It shares this model's engine, and must not outlive it. `weights`
+   * are those that it then has, where the caller has them already or others changed too.
+   */
+  with(
+    quantized: ReadonlyMap<string, QuantizedLinear>,
+    provenance: Readonly<Record<string, string | number>>,
+    { weights }: { readonly weights?: Weights } = {},
+  ): Model {
     const { name, family, config, engine, architecture } = this;
-    const weights = overlay(this.weights, quantized, { names: family.names, architecture });
+    weights ??= overlay(this.weights, quantized, { names: family.names, architecture });
     return new Model({ name, family, config, engine, weights, tokenizer: this.#tokenizer, quantized, provenance });
   }
 
@@ -150,12 +174,4 @@ export class Model implements Denoiser, AsyncDisposable {
     await this.forward[Symbol.asyncDispose]();
     await this.#resource?.[Symbol.asyncDispose]();
   }
-}
-
-/**
- * The raw rows behind the logits of positions `rows`: raw row i - 1 predicts token i. Nothing predicts the first token of a sequence; like the official
- * code of Dream, its row is the raw first one, so it must not be masked.
- */
-function shifted(rows: Int32Array | undefined, count: number, time: number): Int32Array {
-  return (rows ?? Int32Array.from({ length: count }, (_, i) => i)).map((row) => row % time === 0 ? row : row - 1);
 }

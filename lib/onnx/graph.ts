@@ -141,7 +141,7 @@ export class Graph {
             ],
           })),
         ],
-        node: this.nodes.map(({ op, inputs, outputs, attributes }) => ({
+        node: this.#live().map(({ op, inputs, outputs, attributes }) => ({
           opType: op,
           domain: microsoftOperators.has(op) ? "com.microsoft" : "",
           input: inputs.map((v) => v.name),
@@ -151,6 +151,17 @@ export class Graph {
       },
     });
     return onnx.ModelProto.encode(model).finish();
+  }
+
+  /** The operators that an output needs: onnxruntime runs those that none needs too, and differentiation leaves some. */
+  #live(): Node[] {
+    const needed = new Set(this.#outputs.map(({ name }) => name));
+    const live = this.nodes.toReversed().filter(({ inputs, outputs }) => {
+      if (!outputs.some(({ name }) => needed.has(name))) return false;
+      inputs.forEach(({ name }) => needed.add(name));
+      return true;
+    });
+    return live.reverse();
   }
 
   #store(where: { value: Value; bytes: Uint8Array }[], data: TensorData, shape: readonly number[]): Value {

@@ -97,7 +97,7 @@ function keepLead(g: Graph, x: Value, shape: Shape): Value {
   return g.append("Reshape", [x, g.ints(0, 0, ...shape.slice(2) as number[])], [{ shape }])[0];
 }
 
-/** Repeats each of `from` heads `to / from` times, as grouped-query attention shares them; x [batch, time, from · size]. Has no gradient. */
+/** Repeats each of `from` heads `to / from` times, as grouped-query attention shares them; x [batch, time, from · size]. */
 export function repeatHeads(g: Graph, x: Value, from: number, to: number, size: number): Value {
   if (from === to) return x;
   const [batch, time] = x.shape;
@@ -108,7 +108,7 @@ export function repeatHeads(g: Graph, x: Value, from: number, to: number, size: 
   return keepLead(g, repeated, [batch, time, to * size]);
 }
 
-/** RMSNorm over each of the `heads` of x [batch, time, heads · size], with one weight [size] for all. Has no gradient. */
+/** RMSNorm over each of the `heads` of x [batch, time, heads · size], with one weight [size] for all. */
 export function headNorm(g: Graph, x: Value, weight: Value, heads: number, epsilon: number): Value {
   const [batch, time, width] = x.shape;
   const split = keepLead(g, x, [batch, time, heads, width as number / heads]);

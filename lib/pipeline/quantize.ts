@@ -12,6 +12,8 @@ import { slice, type Slices } from "./hidden.ts";
 import type { Summary } from "./packed_folder.ts";
 import { checkRoom, type Plan, planQuantization } from "./plan.ts";
 import { type LinearReport, memoryStore } from "./store.ts";
+import { tune } from "../tune/tune.ts";
+import { tuningOf } from "../tune/tuned.ts";
 import { walk } from "./walk.ts";
 
 export type { LinearReport } from "./store.ts";
@@ -68,7 +70,7 @@ export interface Quantization<Result> extends AsyncDisposable {
  * The model is left as it was; the new one shares its engine and must not outlive it. Linears with the same input share one second moment. Memory holds
  * one block's work, and for a model the hidden states of the calibration windows.
  *
- * @throws TypeError when the method needs data and there is no calibration. `run` throws RangeError when its windows differ in length, when a plan that
+ * @throws TypeError when the method needs data and there is no calibration, or tunes the model that it makes and the source is a checkpoint. `run` throws RangeError when its windows differ in length, when a plan that
  *   was asked for does not fit, when the checkpoint is quantised already, or when the work folder in `out` belongs to other options; Error when `out` holds
  *   other files, is in use, or cannot be written.
  *
@@ -142,7 +144,9 @@ function inMemory(model: Model, method: Method, options: QuantizeOptions): Quant
       const provenance: Record<string, string> = { method: method.name };
       if (calibration) provenance.calibration = calibration.name;
       await using store = memoryStore(model, { slices, provenance });
-      return await walk(model, method, { ...options, measure: measured(options), store, kernels });
+      const quantized = await walk(model, method, { ...options, measure: measured(options), store, kernels });
+      const tuning = tuningOf(method), { signal } = options;
+      return tuning ? await tune(model, quantized, { signal, ...tuning, method: method.name }) : quantized;
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
@@ -154,6 +158,11 @@ async function onDisk(
   options: QuantizeCheckpointOptions,
 ): Promise<Quantization<Summary>> {
   const { out, device = "auto", threads } = options;
+  if (tuningOf(method)) {
+    throw new TypeError(
+      `Cannot quantize a checkpoint with ${method.name} on disk: the model is tuned as a whole in memory; open it with loadModel`,
+    );
+  }
   await using opening = new AsyncDisposableStack(); // What is open, should the next not open.
   const runtime = opening.use(await openRuntime({ device, threads }));
   const kernels = options.kernels ?? opening.use(fastKernels(runtime));

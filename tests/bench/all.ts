@@ -6,6 +6,7 @@ const benches: readonly (readonly [flags: readonly string[], bench: string, ...a
   [plain, "gptq"],
   [plain, "daq"],
   [plain, "solver", "official"],
+  [plain, "backward"],
   [["--v8-flags=--expose-gc", ...writing], "packed"],
   [writing, "full_block", "official"],
   [writing, "full_block", "plus"],

@@ -82,6 +82,35 @@ const cases: Case[] = [
     ids: { shape: [4, 1], data: [2, 0, 2, 1] },
     build: (g, [x], ids) => op.pick(g, x, ids),
   },
+  { name: "Expand", shapes: [[2, 3, 8]], build: (g, [x]) => op.repeatHeads(g, x, 2, 6, 4) },
+  { name: "norms of heads", shapes: [[2, 3, 8], [4]], build: (g, [x, w]) => op.headNorm(g, x, w, 2, 0.1) },
+  {
+    name: "Gather of a column",
+    shapes: [[3, 4]],
+    build: (g, [x]) => g.append("Gather", [x, g.ints(2)], [{ shape: [3, 1] }], { axis: 1 })[0],
+  },
+  {
+    name: "TopK",
+    shapes: [[4, 5]],
+    build: (g, [x]) => g.append("TopK", [x, g.ints(2)], [{ shape: [4, 2] }, { type: "int64", shape: [4, 2] }])[0],
+  },
+  {
+    name: "ScatterElements",
+    shapes: [[4, 5], [4, 2]],
+    ids: { shape: [4, 2], data: [0, 3, 2, 1, 4, 0, 1, 2] },
+    build: (g, [x, y], ids) => g.append("ScatterElements", [x, ids, y], [x], { axis: 1 })[0],
+  },
+  {
+    name: "rows that are not zero, gathered and added back",
+    shapes: [[4, 3], [4]],
+    build(g, [x, w]) {
+      const chosen = g.append("NonZero", [w], [{ type: "int64", shape: [1, "m"] }])[0];
+      const rows = op.gather(g, op.mul(g, x, x), op.reshape(g, chosen, ["m"]));
+      const at = op.reshape(g, chosen, ["m", 1]);
+      const scaled = op.mul(g, rows, op.gather(g, op.reshape(g, w, [4, 1]), op.reshape(g, chosen, ["m"])));
+      return g.append("ScatterND", [x, at, scaled], [x], { reduction: "add" })[0];
+    },
+  },
   { name: "a value used three times", shapes: [[3]], build: (g, [x]) => op.mul(g, op.mul(g, x, x), x) },
 ];
 
@@ -154,6 +183,25 @@ Deno.test("an operator without a rule is refused by name, but only on the way to
   const q = fused.input("q", "float32", [1, 2, 4]);
   const mixed = op.reduceSum(fused, op.fusedAttention(fused, q, q, q, 2), [0, 1, 2], { keep: false });
   assertThrows(() => gradients(fused, mixed, [q]), TypeError, "MultiHeadAttention");
+});
+
+Deno.test("rows gathered at indices that may repeat, their number not known, are refused; so is a scatter that sets", () => {
+  const g = new Graph();
+  const x = g.input("x", "float32", [3, 2]), ids = g.input("ids", "int64", ["m"]);
+  const dy = g.input("dy", "float32", ["m", 2]);
+  assertThrows(() => gradients(g, op.gather(g, x, ids), [x], { dy }), TypeError, "may repeat");
+  const at = g.input("at", "int64", [2, 1]), rows = g.input("rows", "float32", [2, 2]);
+  const set = g.append("ScatterND", [x, at, rows], [x])[0];
+  assertThrows(() => gradients(g, set, [x], { dy: x }), TypeError, "only where it adds");
+});
+
+Deno.test("operators that no output needs are not in the serialised graph", () => {
+  const g = new Graph(), x = g.input("x", "float32", [3]);
+  const y = op.sigmoid(g, x);
+  g.output("y", y);
+  const before = g.encode().length;
+  op.mul(g, op.sqrt(g, x), y);
+  assertEquals(g.encode().length, before);
 });
 
 Deno.test("a parameter that the loss does not depend on is refused by name", () => {

@@ -11,7 +11,9 @@ export function interpret(g: Graph, wanted: Value, inputs: Readonly<Record<strin
   const values = new Map(Object.entries(inputs));
   for (const node of g.nodes) {
     if (node.op === "Identity") continue; // names an output
-    values.set(node.outputs[0].name, run(g, node, (i) => values.get(node.inputs[i].name)!));
+    const input = (i: number) => values.get(node.inputs[i].name)!;
+    const given = node.op === "TopK" ? topK(input(0), g.intsOf(node.inputs[1])[0]) : [run(g, node, input)];
+    given.forEach((tensor, i) => values.set(node.outputs[i].name, tensor));
     if (node.outputs[0].name === wanted.name) break;
   }
   return values.get(wanted.name)!;
@@ -65,8 +67,32 @@ function run(g: Graph, { op, inputs, attributes }: Node, input: (i: number) => T
       });
     case "RotaryEmbedding":
       return rotated(x, input(2), input(3));
+    case "Expand":
+      return elementwise(x, zeros(ints(1)), (a) => a);
+    case "NonZero": {
+      const found = Array.from(x.data.keys()).filter((i) => x.data[i] !== 0);
+      return { shape: [1, found.length], data: Float64Array.from(found) };
+    }
+    case "ScatterElements": {
+      const index = input(1), updates = input(2), out = x.data.slice();
+      index.data.forEach((j, i) => {
+        out[Math.floor(i / index.shape[1]) * x.shape[1] + j] = updates.data[i];
+      });
+      return { ...x, data: out };
+    }
+    case "ScatterND": {
+      const at = input(1), updates = input(2), out = x.data.slice(), width = x.shape[1];
+      at.data.forEach((row, i) => {
+        for (let j = 0; j < width; j++) out[row * width + j] += updates.data[i * width + j];
+      });
+      return { ...x, data: out };
+    }
     case "Gather": {
       const width = x.shape[1];
+      if (attributes.axis === 1) {
+        const [column] = ints(1);
+        return { shape: [x.shape[0], 1], data: x.data.filter((_, i) => i % width === column) };
+      }
       const indices = input(1);
       const out = zeros([...indices.shape, width]);
       indices.data.forEach((row, i) => out.data.set(x.data.subarray(row * width, (row + 1) * width), i * width));
@@ -78,6 +104,19 @@ function run(g: Graph, { op, inputs, attributes }: Node, input: (i: number) => T
     }
   }
   throw new TypeError(`Cannot interpret ${op}`);
+}
+
+/** The k largest of each row and where they stand, ties to the lowest index. */
+function topK(x: Tensor, k: number): [Tensor, Tensor] {
+  const [rows, cols] = x.shape, shape = [rows, k];
+  const values = zeros(shape), indices = zeros(shape);
+  for (let i = 0; i < rows; i++) {
+    const row = x.data.subarray(i * cols, (i + 1) * cols);
+    const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b).slice(0, k);
+    indices.data.set(order, i * k);
+    values.data.set(order.map((j) => row[j]), i * k);
+  }
+  return [values, indices];
 }
 
 function elementwise(a: Tensor, b: Tensor, f: (x: number, y: number) => number): Tensor {

@@ -8,7 +8,7 @@
  */
 import { roundToHalf } from "../../tensor/half.ts";
 import { roundHalfEven } from "../../tensor/rounding.ts";
-import { bytesOf, halvesOf } from "./grouped.ts";
+import { bytesOf, halvesOf, halvesTensor } from "./grouped.ts";
 import type { Method, QuantizedLinear, StoredTensor } from "../method.ts";
 
 const STEPS = 255;
@@ -86,6 +86,12 @@ export function scaled8<M extends Method>(method: M): M {
 
 function storesRowScales8(q: QuantizedLinear): boolean {
   return q.config.rowScaleBits === 8;
+}
+
+/** The tensors that hold row scales `[planes, rows]` as those of `q` are held: F16 `row_scale`, or U8 `row_scale` with its `row_range`. */
+export function rowScaleTensors(q: QuantizedLinear, scales: Float32Array): Record<string, StoredTensor> {
+  if (storesRowScales8(q)) return storeRowScales8(scales, q.shape[0]);
+  return { row_scale: halvesTensor(scales, q.tensors.row_scale.shape) };
 }
 
 function scaleAt(code: number, t0: number, t1: number): number {

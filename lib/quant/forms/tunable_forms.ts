@@ -1,0 +1,17 @@
+/** From a stored linear to what can be tuned of it, by its form. */
+import type { QuantizedLinear } from "../method.ts";
+import type { Tunable } from "./tunable.ts";
+import { tunableGroups } from "./tunable_groups.ts";
+import { tunableUniform } from "./tunable_uniform.ts";
+
+/** A stored linear as it can be tuned. Throws `TypeError` for an unknown form, or one without a tensor that it needs. */
+export function tunable(q: QuantizedLinear): Tunable {
+  switch (q.format) {
+    case "uniform":
+      return tunableUniform(q);
+    case "binary":
+    case "levels":
+      return tunableGroups(q);
+  }
+  throw new TypeError(`Cannot tune "${(q as QuantizedLinear).name}": its format is not uniform, binary or levels`);
+}

@@ -1,0 +1,72 @@
+/** The stored form `uniform` in motion: w = s (q - z), dL/ds = Σ G (q - z) over the weights of a row and group. Zero points stay. */
+import { packBits } from "../../format/bits.ts";
+import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
+import { roundHalfEven } from "../../tensor/rounding.ts";
+import type { QuantizedLinear, StoredTensor } from "../method.ts";
+import type { Tunable } from "./tunable.ts";
+import { readUniform } from "./uniform.ts";
+
+export function tunableUniform(given: QuantizedLinear): Tunable {
+  const { rows, cols, bits, group, codes, zeros, scales: held, groupOf } = readUniform(given);
+  const groups = Math.ceil(cols / group), top = 2 ** bits - 1;
+  const scales = { scales: held };
+  const groupAt = groupOf ?? Int32Array.from({ length: cols }, (_, j) => Math.floor(j / group));
+  let q = given, s: Float32Array = held.slice(), moved = false;
+
+  return {
+    scales,
+    settle(W, moving) {
+      const halves = floatToHalf(scales.scales);
+      s = halfToFloat(halves);
+      const wrong = s.find((x) => !Number.isFinite(x));
+      if (wrong !== undefined) {
+        throw new RangeError(`Cannot store scales of "${q.name}": ${wrong} is no number of fp16; lower the rate`);
+      }
+      const stored: StoredTensor = { ...q.tensors.scales, bytes: new Uint8Array(halves.buffer) };
+      q = { ...q, tensors: { ...q.tensors, scales: stored } };
+      let changed = 0;
+      for (let i = 0, at = 0; i < rows; i++) {
+        for (let j = 0; j < cols; j++, at++) {
+          const g = i * groups + groupAt[j], scale = s[g], zero = zeros[g];
+          if (moving && scale !== 0) {
+            const { latents, reach } = moving;
+            // Half a step beyond a boundary moves a code, so that a latent on the boundary leaves it.
+            const offset = latents[at] / scale + zero - codes[at];
+            if (Math.abs(offset) > 0.5) {
+              const code = Math.min(top, Math.max(0, codes[at] + roundHalfEven(offset)));
+              if (code !== codes[at]) changed++;
+              codes[at] = code;
+            }
+            const ends = [scale * -zero, scale * (top - zero)];
+            latents[at] = Math.min(reach * Math.max(...ends), Math.max(reach * Math.min(...ends), latents[at]));
+          }
+          W[at] = scale * (codes[at] - zero);
+        }
+      }
+      moved ||= changed > 0;
+      return changed;
+    },
+    gradients(G, into) {
+      const out = into.scales.fill(0);
+      for (let i = 0, at = 0; i < rows; i++) {
+        for (let j = 0; j < cols; j++, at++) {
+          const g = i * groups + groupAt[j];
+          out[g] += G[at] * (codes[at] - zeros[g]);
+        }
+      }
+    },
+    halfCell() {
+      let sum = 0;
+      for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) sum += Math.abs(s[i * groups + groupAt[j]]) / 2;
+      return sum / (rows * cols);
+    },
+    stored() {
+      if (moved) {
+        const stream: StoredTensor = { ...q.tensors.codes, bytes: packBits(codes, bits) };
+        q = { ...q, tensors: { ...q.tensors, codes: stream } };
+        moved = false;
+      }
+      return q;
+    },
+  };
+}
