@@ -4,12 +4,12 @@ import {
   armMean,
   compare,
   type Comparison,
+  type Measurement,
   type Metric,
   type Outcomes,
   outcomesOf,
   type Row,
 } from "quant-dllm";
-import type { Measurement } from "quant-dllm";
 import { names, type Pair, type Point, type Scale, type Study } from "./studies.ts";
 
 /** The measurement of an arm at a seed. */
@@ -125,14 +125,4 @@ function halfOf(outcomes: Outcomes, half: 0 | 1): Outcomes {
 function meanOf({ items }: Outcomes): number {
   const all = Object.values(items).flat().flatMap((row) => Array.from(row));
   return all.reduce((sum, value) => sum + value, 0) / all.length;
-}
-
-/** Points of the front: those that no other point beats with at most their bits. `better` is 1 where larger values are better, -1 for losses. */
-export function front<T extends { readonly bits: number; readonly value: number }>(
-  all: readonly T[],
-  better: 1 | -1,
-): T[] {
-  const sorted = [...all].sort((a, b) => a.bits - b.bits || better * (b.value - a.value));
-  let best = -Infinity;
-  return sorted.filter(({ value }) => better * value > best && (best = better * value, true));
 }
