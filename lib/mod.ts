@@ -39,7 +39,8 @@ export { blockScores, secondMoments } from "./pipeline/inspect.ts";
 export { relativeErrorOf } from "./pipeline/walk.ts";
 
 // Tuning what is stored
-export { tune, type TuneOptions, type TuneProgress } from "./tune/tune.ts";
+export { tune } from "./tune/tune.ts";
+export type { LossWeights, Rates, TuneOptions, TuneProgress } from "./tune/options.ts";
 export { tuned } from "./tune/tuned.ts";
 export { corpusText, type MarkedText, type TextSource } from "./diffusion/text.ts";
 export { type Divergence, divergence } from "./diffusion/divergence.ts";

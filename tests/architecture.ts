@@ -40,8 +40,11 @@ export const rooms: Readonly<Record<string, string>> = {
   "train": "checkpoint/files model model/families onnx runtime* format",
   "tune": "train model quant* quant/forms diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
-  "pipeline": "checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
+  "pipeline":
+    "pipeline/disk checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
     "quant/forms runtime report format tune version.ts",
+  "pipeline/disk":
+    "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };

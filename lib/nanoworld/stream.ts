@@ -11,7 +11,7 @@ import { SEQUENCE_LENGTH, type World } from "./world.ts";
  * import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
  *
  * const text = worldText(createWorld({ seed: WORLD_SEED }), { batch: 32 });
- * const { windows, answers } = text(1, 0);
+ * const { windows, answers } = text.draw(1, 0);
  * ```
  */
 export function worldText(
@@ -21,12 +21,22 @@ export function worldText(
     readonly length?: number;
     readonly split?: Split;
   },
-): (seed: number, step: number) => { readonly windows: Int32Array[]; readonly answers: Uint8Array[] } {
-  return (seed, step) => {
-    const sequences = Array.from(
-      { length: batch },
-      (_, i) => world.sequence(rng(world.seed, "stream", split, seed, step, i), split, length),
-    );
-    return { windows: sequences.map(({ tokens }) => tokens), answers: sequences.map(({ answers }) => answers) };
+): {
+  readonly name: string;
+  readonly batch: number;
+  readonly length: number;
+  draw(seed: number, step: number): { readonly windows: Int32Array[]; readonly answers: Uint8Array[] };
+} {
+  return {
+    name: `nanoworld-${split}`,
+    batch,
+    length,
+    draw(seed, step) {
+      const sequences = Array.from(
+        { length: batch },
+        (_, i) => world.sequence(rng(world.seed, "stream", split, seed, step, i), split, length),
+      );
+      return { windows: sequences.map(({ tokens }) => tokens), answers: sequences.map(({ answers }) => answers) };
+    },
   };
 }

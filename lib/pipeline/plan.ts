@@ -6,7 +6,8 @@ import { savedTypes } from "../checkpoint/save.ts";
 import { type Architecture, inputWidth, linears, linearShape, stages } from "../model/architecture.ts";
 import type { Model } from "../model/model.ts";
 import { probeDevice, type ProbeOptions, probeSolver } from "./probe.ts";
-import { statesBytes } from "./spilled.ts";
+import { statesBytes } from "./disk/spilled.ts";
+import { planTunings } from "./plan_tuning.ts";
 
 export interface PlanOptions extends ProbeOptions {
   /** Calibration windows, those held out included; 0 for a method that needs no data. */
@@ -41,6 +42,8 @@ export interface Plan {
   readonly statesBytes: number;
   /** Reading, forward passes and second moments; the quantiser. */
   readonly secondsPerBlock: { readonly calibration: number; readonly solver: number };
+  /** Of all tunings of the method. */
+  readonly tuningSeconds: number;
   readonly totalSeconds: number;
   readonly room: Room;
 }
@@ -81,16 +84,19 @@ export async function planQuantization(model: Model, method: Method, options: Pl
   const outputBytes = Math.ceil(quantisedBytes + others);
   // The new model holds its linears in both forms.
   const held = packed ? 0 : states + quantisedBytes + 4 * weights;
+  const tuning = await planTunings(model, method, { ...options, quantisedBytes });
+  const memory = Math.ceil(memoryOf(a, options, { outside: method.outside !== undefined }) + held);
   return {
     linears: quantised.size,
     blocks: a.layers,
     bitsPerWeight: 8 * quantisedBytes / weights,
     outputBytes,
-    memoryBytes: Math.ceil(memoryOf(a, options, { outside: method.outside !== undefined }) + held),
-    diskBytes: packed ? Math.ceil(quantisedBytes + outputBytes + states) : 0,
+    memoryBytes: Math.max(memory, Math.ceil(tuning.memoryBytes)),
+    diskBytes: packed ? Math.ceil(quantisedBytes + outputBytes + Math.max(states, tuning.diskBytes)) : 0,
     statesBytes: states,
     secondsPerBlock: { calibration, solver: perBlock },
-    totalSeconds: a.layers * (calibration + perBlock) + outsideSeconds,
+    tuningSeconds: tuning.seconds,
+    totalSeconds: a.layers * (calibration + perBlock) + outsideSeconds + tuning.seconds,
     room: { memoryBytes: await freeMemory(), diskBytes: await freeDisk(packed?.out ?? ".") },
   };
 }
@@ -132,6 +138,9 @@ function memoryOf(
   return 4e8 + Math.max(blocks, outside ? 3.6 * 4 * a.vocabSize * a.width : 0);
 }
 
+/** Seconds of tuning that no one waits for: two weeks. */
+const LONGEST = 14 * 86400;
+
 /** Throws `RangeError` with both numbers when the plan for the model `name` does not fit. */
 export function checkRoom(plan: Plan, name: string): void {
   const { room } = plan;
@@ -141,10 +150,19 @@ export function checkRoom(plan: Plan, name: string): void {
     );
   };
   if (plan.memoryBytes > room.memoryBytes) {
-    refuse("memory", plan.memoryBytes, room.memoryBytes, "close other programmes, or use shorter windows or --batch 1");
+    const remedy = plan.tuningSeconds > 0
+      ? "tune block by block (--tune-by block)"
+      : "use shorter windows or --batch 1";
+    refuse("memory", plan.memoryBytes, room.memoryBytes, `close other programmes, or ${remedy}`);
   }
   if (plan.diskBytes > room.diskBytes) {
     refuse("disk", plan.diskBytes, room.diskBytes, "choose another --out, or fewer or shorter windows");
+  }
+  if (plan.tuningSeconds > LONGEST) {
+    const days = (plan.tuningSeconds / 86400).toFixed(0);
+    throw new RangeError(
+      `Cannot tune ${name} here: it takes ${days} days on this machine; tune block by block (--tune-by block), in fewer steps, or on a GPU`,
+    );
   }
 }
 
@@ -171,6 +189,7 @@ export function planText(plan: Plan): string {
       gigabytes(room.diskBytes)
     } free`,
     `per block ${duration(calibration)} forward passes and second moments, ${duration(solver)} quantiser`,
+    ...(plan.tuningSeconds > 0 ? [`tuning    ${duration(plan.tuningSeconds)}`] : []),
     `in all    ${duration(plan.totalSeconds)} on this machine; may be stopped and started again`,
   ].join("\n");
 }

@@ -7,13 +7,13 @@ import { Model } from "../model/model.ts";
 import { fastKernels } from "../runtime/kernels.ts";
 import { type Device, openRuntime } from "../runtime/runtime.ts";
 import type { Kernels } from "../tensor/kernels.ts";
-import { checkStart, type FolderOptions, folderStore } from "./folder_store.ts";
+import { checkStart, type FolderOptions, folderStore } from "./disk/folder_store.ts";
 import { slice, type Slices } from "./hidden.ts";
-import type { Summary } from "./packed_folder.ts";
+import type { Summary } from "./disk/packed_folder.ts";
 import { checkRoom, type Plan, planQuantization } from "./plan.ts";
 import { type LinearReport, memoryStore } from "./store.ts";
 import { tune } from "../tune/tune.ts";
-import { tuningOf } from "../tune/tuned.ts";
+import { tuningsOf } from "../tune/tuned.ts";
 import { walk } from "./walk.ts";
 
 export type { LinearReport } from "./store.ts";
@@ -43,11 +43,13 @@ export interface QuantizeOptions {
   readonly batch?: number;
   /** So many windows, the last ones, are kept out of the calibration: reports then hold the error on them too. */
   readonly heldOut?: number;
+  /** Of tunings that name none; 1 by default. */
+  readonly seed?: number;
   /** Take the second moments, and with them the relative errors, also for a method that needs no data. */
   readonly measure?: boolean;
 }
 
-export interface QuantizeCheckpointOptions extends QuantizeOptions, FolderOptions {
+export interface QuantizeCheckpointOptions extends Omit<QuantizeOptions, "seed">, FolderOptions {
   /** What it runs on; `auto` takes a GPU when there is one. */
   readonly device?: Device;
   readonly threads?: number;
@@ -70,7 +72,7 @@ export interface Quantization<Result> extends AsyncDisposable {
  * The model is left as it was; the new one shares its engine and must not outlive it. Linears with the same input share one second moment. Memory holds
  * one block's work, and for a model the hidden states of the calibration windows.
  *
- * @throws TypeError when the method needs data and there is no calibration, or tunes the model that it makes and the source is a checkpoint. `run` throws RangeError when its windows differ in length, when a plan that
+ * @throws TypeError when the method needs data and there is no calibration. `run` throws RangeError when its windows differ in length, when a plan that
  *   was asked for does not fit, when the checkpoint is quantised already, or when the work folder in `out` belongs to other options; Error when `out` holds
  *   other files, is in use, or cannot be written.
  *
@@ -145,8 +147,12 @@ function inMemory(model: Model, method: Method, options: QuantizeOptions): Quant
       if (calibration) provenance.calibration = calibration.name;
       await using store = memoryStore(model, { slices, provenance });
       const quantized = await walk(model, method, { ...options, measure: measured(options), store, kernels });
-      const tuning = tuningOf(method), { signal } = options;
-      return tuning ? await tune(model, quantized, { signal, ...tuning, method: method.name }) : quantized;
+      let tuned = quantized;
+      const { seed, signal } = options;
+      for (const tuning of tuningsOf(method)) {
+        tuned = await tune(model, tuned, { seed, signal, ...tuning, method: method.name });
+      }
+      return tuned;
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
@@ -158,11 +164,6 @@ async function onDisk(
   options: QuantizeCheckpointOptions,
 ): Promise<Quantization<Summary>> {
   const { out, device = "auto", threads } = options;
-  if (tuningOf(method)) {
-    throw new TypeError(
-      `Cannot quantize a checkpoint with ${method.name} on disk: the model is tuned as a whole in memory; open it with loadModel`,
-    );
-  }
   await using opening = new AsyncDisposableStack(); // What is open, should the next not open.
   const runtime = opening.use(await openRuntime({ device, threads }));
   const kernels = options.kernels ?? opening.use(fastKernels(runtime));

@@ -21,10 +21,20 @@ export interface ModelCard {
     readonly heldOutError?: number;
     readonly report: Readonly<Record<string, unknown>>;
   }[];
+  /** Steps of tunings, in order; absent where nothing was tuned. */
+  readonly tuning?: readonly TuningStep[];
+}
+
+export interface TuningStep {
+  readonly tuning: number;
+  readonly step: number;
+  readonly kl?: number;
+  readonly hidden?: number;
+  readonly heldOut?: { readonly forward: number; readonly answers: number };
 }
 
 /** Markdown with the YAML header that the Hub reads. */
-export function modelCard({ base, revision, provenance, summary, reports }: ModelCard): string {
+export function modelCard({ base, revision, provenance, summary, reports, tuning }: ModelCard): string {
   const inside = reports.filter(({ layer }) => layer >= 0);
   const kinds = [...Map.groupBy(inside, ({ linear }) => linear.replace(/^experts\.\d+\./, "experts: "))];
   const rows = kinds.map(([kind, list]) => [
@@ -66,7 +76,8 @@ export function modelCard({ base, revision, provenance, summary, reports }: Mode
     "",
     ...Object.entries(provenance).map(([key, value]) => `- ${key}: \`${value}\``),
     "",
-    "## Errors",
+    ...(tuning ? tuningSection(tuning) : []),
+    tuning ? "## Errors before tuning" : "## Errors",
     "",
     "tr((W - Q) H (W - Q)ᵀ) / tr(W H Wᵀ) by kind of linear, mean over the blocks: on the calibration inputs, and on windows held out of",
     "the calibration. For embedding and head the squared error of the weights. Each linear has its line in `quantization.jsonl`.",
@@ -90,6 +101,34 @@ export function modelCard({ base, revision, provenance, summary, reports }: Mode
     "",
   ].join("\n");
 }
+
+function tuningSection(rows: readonly TuningStep[]): string[] {
+  const lines = [...Map.groupBy(rows, ({ tuning }) => tuning).values()].map((own) => {
+    const ends = [own.slice(0, tenth(own)), own.slice(-tenth(own))];
+    const told = (["kl", "hidden"] as const).filter((key) => own[0][key] !== undefined).map((key) => {
+      const [first, last] = ends.map((part) => mean(part.map((row) => row[key]!))!.toFixed(4));
+      return `${key === "kl" ? "KL from full precision" : "relative error of hidden states"} ${first} -> ${last}`;
+    });
+    const held = own.findLast(({ heldOut }) => heldOut)?.heldOut;
+    const judged = held
+      ? `; held-out text: KL ${held.forward.toFixed(4)} under the forward process, ${
+        held.answers.toFixed(4)
+      } at answers`
+      : "";
+    return `- ${own.at(-1)!.step} steps: ${told.join(", ")} on its own text (first and last tenth)${judged}`;
+  });
+  return [
+    "## Tuning",
+    "",
+    "Stored codes, scales and norms were moved towards the full-precision model; forms and bits stayed. What the text does not speak of comes",
+    "back in part only. `tuning.jsonl` has a line for each step.",
+    "",
+    ...lines,
+    "",
+  ];
+}
+
+const tenth = (rows: readonly unknown[]) => Math.max(1, Math.floor(rows.length / 10));
 
 /** Bytes in the largest unit that they fill: decimal (1000, "B") or binary (1024, "iB"). */
 function size(bytes: number, base: number, unit: string): string {

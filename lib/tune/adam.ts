@@ -31,6 +31,13 @@ export class Adam {
       this.x[i] -= size * m[i] / (Math.sqrt(v[i] * correction) + EPSILON);
     }
   }
+
+  /** The numbers and their moments by name: live arrays, to save or to copy into. */
+  *arrays(name: string): Iterable<[name: string, array: Float32Array]> {
+    yield [name, this.x];
+    yield [`${name}.m`, this.#m];
+    yield [`${name}.v`, this.#v];
+  }
 }
 
 /** Mean absolute value: what rates are relative to. */

@@ -1,162 +1,119 @@
-/** A quantised model in motion: what it stores, and the weights that this decodes to, block by block. */
-import { type BlockWeight, blockWeights, weightShape } from "../model/architecture.ts";
+/** A quantised model in motion: its blocks, and the final norm. */
+import { type BlockWeight, blockWeights, linears, weightShape } from "../model/architecture.ts";
 import type { BlockTensors } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
-import { HeldWeights } from "../model/weights.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Scales, Tunable } from "../quant/forms/tunable.ts";
-import { tunable } from "../quant/forms/tunable_forms.ts";
-import { bfloat16ToFloat, floatToBfloat16, floatToHalf, halfToFloat } from "../tensor/half.ts";
-import { Adam, meanSize } from "./adam.ts";
+import type { Moved } from "./moved.ts";
+import { type At, type FloatType, MovingBlock, type MovingOptions, MovingVector } from "./moving.ts";
 
-export interface StudentOptions {
-  /** Scales alone, or codes with them. */
-  readonly what: "scales" | "codes";
+export interface StudentOptions extends MovingOptions {
   /** Whether norms and biases move too. */
   readonly norms: boolean;
-  readonly rates: Rates;
+  /** In which type a norm or bias is stored; that of the config by default. */
+  readonly typeOf?: (name: string) => FloatType;
 }
 
-/** Step sizes of Adam at the height of the schedule. */
-export interface Rates {
-  /** Of each tensor of scales, times its mean absolute value. */
-  readonly scales: number;
-  /** Of each norm and bias, times its mean absolute value. */
-  readonly norms: number;
-  /** Of the latents of a linear, times its mean half cell. Twice the default is better for less than a thousand steps, and noisy beyond. */
-  readonly latents: number;
+/** Where a run stands that may stop here. */
+export interface StudentState {
+  readonly forms: ReadonlyMap<string, QuantizedLinear>;
+  readonly arrays: ReadonlyMap<string, Float32Array>;
 }
 
-/** Where a schedule stands. */
-export interface At {
-  readonly factor: number;
-  readonly count: number;
+/** A block of a quantised model, in motion. */
+export async function movingBlock(model: Model, layer: number, options: StudentOptions): Promise<MovingBlock> {
+  const { architecture: a, family: { names }, config } = model;
+  const { norms, typeOf = () => typesOf[String(config.torch_dtype)] ?? "F32" } = options;
+  const forms = new Map<BlockWeight, QuantizedLinear>(), vectors = new Map<BlockWeight, FloatType>();
+  for (const name of linears(a)) {
+    const q = model.quantized.get(names.block(layer, name));
+    if (q) forms.set(name, q);
+  }
+  for (const name of norms ? blockWeights(a) : []) {
+    if (weightShape(a, name).length === 1) vectors.set(name, typeOf(names.block(layer, name)));
+  }
+  return new MovingBlock(await model.weights.block(layer), { ...options, forms, vectors });
 }
 
-/** Latents are kept within so many times the outermost level. */
-const REACH = 1.25;
-const scaleBetas = { beta1: 0.9, beta2: 0.95 }, latentBetas = { beta1: 0.9, beta2: 0.99 };
-
-/** A linear, the weight it decodes to, and what moves it. */
-interface MovingLinear {
-  readonly form: Tunable;
-  readonly W: Float32Array;
-  readonly scales: readonly { readonly name: string; readonly adam: Adam }[];
-  readonly gradients: Scales;
-  readonly latents?: Adam;
+/** What moved in a block, by the names of its tensors. */
+export function movedBlock({ family: { names } }: Model, layer: number, block: MovingBlock): Moved {
+  const named = <T>(map: ReadonlyMap<BlockWeight, T>) =>
+    new Map([...map].map(([name, value]) => [names.block(layer, name), value]));
+  return { forms: named(block.forms()), vectors: named(block.vectors()) };
 }
 
-/** A norm or bias: float32 in motion, and rounded to the type of the checkpoint where it is used. */
-interface MovingVector {
-  readonly adam: Adam;
-  readonly used: Float32Array;
+/** Throws `TypeError` for a model without stored linears. */
+export function checkStudent({ name, quantized }: Model): void {
+  if (quantized.size > 0) return;
+  throw new TypeError(`Cannot tune ${name}: none of its linears is quantised; quantise it first`);
 }
 
 export class Student {
-  /** What the model now decodes to. */
-  readonly blocks: readonly BlockTensors[];
-  readonly finalNorm: Float32Array;
-  readonly #linears: ReadonlyMap<BlockWeight, MovingLinear>[] = [];
-  readonly #vectors: ReadonlyMap<BlockWeight, MovingVector>[] = [];
-  readonly #finalNorm?: MovingVector;
-  readonly #round: (x: Float32Array) => Float32Array;
+  private constructor(
+    readonly model: Model,
+    readonly blocks: readonly MovingBlock[],
+    /** As it is used now. */
+    readonly finalNorm: Float32Array,
+    readonly norm: MovingVector | undefined,
+  ) {}
 
-  /** Throws `TypeError` for a model without stored linears, or whose weights are not held in memory. */
-  constructor(readonly model: Model, options: StudentOptions) {
-    const { weights, quantized, architecture: a, family: { names }, config } = model;
-    if (!(weights instanceof HeldWeights)) {
-      throw new TypeError(
-        `Cannot tune ${model.name}: its weights are not held in memory; open it with { weights: "held" }`,
-      );
+  /** Throws `TypeError` for a model without stored linears. */
+  static async open(model: Model, options: StudentOptions): Promise<Student> {
+    checkStudent(model);
+    const blocks: MovingBlock[] = [];
+    for (let layer = 0; layer < model.architecture.layers; layer++) {
+      blocks.push(await movingBlock(model, layer, options));
     }
-    this.#round = rounding[String(config.torch_dtype)] ?? ((x) => x);
-    this.blocks = weights.arrays.blocks.map((tensors, layer) => {
-      const own: Record<BlockWeight, Float32Array> = { ...tensors };
-      const linears = new Map<BlockWeight, MovingLinear>(), vectors = new Map<BlockWeight, MovingVector>();
-      for (const name of blockWeights(a)) {
-        const q = quantized.get(names.block(layer, name));
-        if (q) linears.set(name, movingLinear(q, own[name] = tensors[name].slice(), options));
-        else if (options.norms && weightShape(a, name).length === 1) {
-          vectors.set(name, movingVector(own[name] = tensors[name].slice(), options));
-        }
-      }
-      this.#linears.push(linears);
-      this.#vectors.push(vectors);
-      return own;
-    });
-    if (this.#linears.every(({ size }) => size === 0)) {
-      throw new TypeError(`Cannot tune ${model.name}: none of its linears is quantised; quantise it first`);
-    }
-    this.finalNorm = weights.arrays.finalNorm.slice();
-    if (options.norms) this.#finalNorm = movingVector(this.finalNorm, options);
+    const norm = (await model.weights.finalNorm()).slice(), { norms, typeOf, rates } = options;
+    const type = typeOf?.(model.family.names.finalNorm) ?? typesOf[String(model.config.torch_dtype)] ?? "F32";
+    return new Student(model, blocks, norm, norms ? new MovingVector(norm, type, rates) : undefined);
   }
 
   /** A block as it is now. */
   block(layer: number): Promise<BlockTensors> {
-    return Promise.resolve(this.blocks[layer]);
-  }
-
-  /** Moves what a block stores against the gradients of its weights. */
-  update(layer: number, gradients: BlockTensors, at: At): void {
-    for (const [name, { form, scales, gradients: own, latents }] of this.#linears[layer]) {
-      form.gradients(gradients[name], own);
-      for (const { name, adam } of scales) adam.step(own[name], at);
-      latents?.step(gradients[name], at);
-    }
-    for (const [name, { adam }] of this.#vectors[layer]) adam.step(gradients[name], at);
+    return Promise.resolve(this.blocks[layer].tensors);
   }
 
   /** Moves the final norm against its gradient. */
   updateFinalNorm(gradient: Float32Array, at: At): void {
-    this.#finalNorm?.adam.step(gradient, at);
+    this.norm?.adam.step(gradient, at);
   }
 
   /** Makes the weights those that what is stored decodes to. Gives how many codes changed. */
   settle(): number {
-    let changed = 0;
-    for (const { form, W, latents } of this.#linears.flatMap((block) => [...block.values()])) {
-      changed += form.settle(W, latents && { latents: latents.x, reach: REACH });
-    }
-    const vectors = [...this.#vectors.flatMap((block) => [...block.values()]), this.#finalNorm];
-    for (const vector of vectors) vector?.used.set(this.#round(vector.adam.x));
-    return changed;
+    this.norm?.settle();
+    return this.blocks.reduce((sum, block) => sum + block.settle(), 0);
   }
 
-  /** The model as it was settled last. Its arrays are its own. */
-  result(provenance: Readonly<Record<string, string | number>>): Model {
-    const { weights, quantized, family: { names } } = this.model;
-    const moved = new Map<string, QuantizedLinear>(quantized);
-    this.#linears.forEach((block, layer) =>
-      block.forEach(({ form }, name) => moved.set(names.block(layer, name), form.stored()))
-    );
-    const blocks = this.blocks.map((block) =>
-      Object.fromEntries(Object.entries(block).map(([name, x]) => [name, x.slice()]))
-    );
-    const arrays = { ...(weights as HeldWeights).arrays, finalNorm: this.finalNorm.slice(), blocks };
-    return this.model.with(moved, provenance, { weights: new HeldWeights(arrays) });
+  /** What moved, as it was settled last. */
+  moved(): Moved {
+    const { model, blocks, norm, finalNorm } = this;
+    const parts = blocks.map((block, layer) => movedBlock(model, layer, block));
+    const vectors = new Map(parts.flatMap(({ vectors }) => [...vectors]));
+    if (norm) vectors.set(model.family.names.finalNorm, finalNorm.slice());
+    return { forms: new Map(parts.flatMap(({ forms }) => [...forms])), vectors };
+  }
+
+  /** Its arrays are live. */
+  state(): StudentState {
+    const arrays = new Map<string, Float32Array>(this.norm?.adam.arrays("final"));
+    this.blocks.forEach((block, layer) => {
+      for (const [key, x] of block.arrays()) arrays.set(`${layer}.${key}`, x);
+    });
+    return { forms: this.moved().forms, arrays };
+  }
+
+  /** Goes on where a run stopped. */
+  restore({ forms, arrays }: StudentState): void {
+    const { names } = this.model.family;
+    this.blocks.forEach((block, layer) => {
+      const own = linears(this.model.architecture).map((name) => [name, forms.get(names.block(layer, name))!] as const);
+      const prefix = `${layer}.`;
+      const inside = [...arrays].filter(([key]) => key.startsWith(prefix));
+      block.restore(new Map(own), new Map(inside.map(([key, x]) => [key.slice(prefix.length), x])));
+    });
+    for (const [name, x] of this.norm?.adam.arrays("final") ?? []) x.set(arrays.get(name)!);
+    this.settle();
   }
 }
 
-function movingLinear(q: QuantizedLinear, W: Float32Array, { what, rates }: StudentOptions): MovingLinear {
-  const form = tunable(q);
-  form.settle(W);
-  const scales = Object.entries(form.scales).map(([name, x]) => ({
-    name,
-    adam: new Adam(x, { rate: rates.scales * meanSize(x), ...scaleBetas }),
-  }));
-  const gradients = Object.fromEntries(scales.map(({ name, adam: { x } }) => [name, new Float32Array(x.length)]));
-  // Latents start at the centres of their cells: near a threshold they would flip on noise.
-  const latents = what === "codes"
-    ? new Adam(W.slice(), { rate: rates.latents * form.halfCell(), ...latentBetas })
-    : undefined;
-  return { form, W, scales, gradients, latents };
-}
-
-function movingVector(used: Float32Array, { rates }: StudentOptions): MovingVector {
-  return { adam: new Adam(used.slice(), { rate: rates.norms * meanSize(used), ...scaleBetas }), used };
-}
-
-const rounding: Readonly<Record<string, (x: Float32Array) => Float32Array>> = {
-  bfloat16: (x) => bfloat16ToFloat(floatToBfloat16(x)),
-  float16: (x) => halfToFloat(floatToHalf(x)),
-};
+const typesOf: Readonly<Record<string, FloatType>> = { bfloat16: "BF16", float16: "F16" };

@@ -104,11 +104,18 @@ Deno.test("the divergence is the mean over masked positions of p (log p - log q)
   assertEquals(seen.slice(0, 4), seen.slice(4));
 });
 
-Deno.test("a corpus gives other windows to every step, the same to the same step", () => {
-  const corpus = { windows: windowsOf(50, 4) }, text = corpusText(corpus, { batch: 10 });
-  assertEquals(text(1, 3), text(1, 3));
-  const [a, b] = [text(1, 3), text(1, 4)].map(({ windows }) => windows.map((w) => w[0]).join());
+Deno.test("a corpus gives other windows to every step, the same to the same step, with their answers", async () => {
+  const corpus = { windows: windowsOf(50, 4) }, text = corpusText(corpus, { name: "some", batch: 10 });
+  assertEquals([text.name, text.batch, text.length], ["50 windows of some", 10, 4]);
+  assertEquals(await text.draw(1, 3), await text.draw(1, 3));
+  const [a, b] = [await text.draw(1, 3), await text.draw(1, 4)].map(({ windows }) => windows.map((w) => w[0]).join());
   assert(a !== b);
-  assertEquals(new Set(text(1, 3).windows).size, 10);
-  assertThrows(() => corpusText(corpus, { batch: 51 }), RangeError, "holds 50");
+  assertEquals(new Set((await text.draw(1, 3)).windows).size, 10);
+  assertThrows(() => corpusText(corpus, { name: "some", batch: 51 }), RangeError, "holds 50");
+  const answers = corpus.windows.map((w) => Uint8Array.of(...w.map((x) => x % 2)));
+  const drawn = await corpusText({ ...corpus, answers }, { name: "marked", batch: 10 }).draw(1, 3);
+  assertEquals(
+    drawn.answers!.map((marks) => answers.findIndex((a) => a === marks)),
+    drawn.windows.map((w) => corpus.windows.findIndex((x) => x === w)),
+  );
 });

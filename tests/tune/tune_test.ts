@@ -16,25 +16,28 @@ import { except } from "../../lib/quant/except.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import { bfloat16ToFloat, floatToBfloat16 } from "../../lib/tensor/half.ts";
 import { Adam } from "../../lib/tune/adam.ts";
-import { scheduled, tune, type TuneOptions } from "../../lib/tune/tune.ts";
+import { scheduled, type TuneOptions } from "../../lib/tune/options.ts";
+import { tune } from "../../lib/tune/tune.ts";
 import { tuned } from "../../lib/tune/tuned.ts";
 import { arraysOf, familyConfigs, inFolder, randomTokens, snapshot, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 const TIME = 12;
 
 /** Random windows; of each, some tokens are answers. */
-function textOf(batch: number): TextSource {
-  return (seed, step) => {
-    const tokens = randomTokens(batch * TIME, 1000 * seed + step);
-    const windows = Array.from({ length: batch }, (_, b) => tokens.slice(b * TIME, (b + 1) * TIME));
-    return { windows, answers: windows.map((w) => Uint8Array.from(w, (_, p) => Number(p % 6 > 3))) };
-  };
+function windowsOf(batch: number, seed: number, step: number) {
+  const tokens = randomTokens(batch * TIME, 1000 * seed + step);
+  const windows = Array.from({ length: batch }, (_, b) => tokens.slice(b * TIME, (b + 1) * TIME));
+  return { windows, answers: windows.map((w) => Uint8Array.from(w, (_, p) => Number(p % 6 > 3))) };
 }
 
-const text = textOf(8), heldOut = textOf(32)(77, 0);
+const textOf = (batch: number): TextSource => (
+  { name: "random", batch, length: TIME, draw: (seed, step) => windowsOf(batch, seed, step) }
+);
+
+const text = textOf(8), heldOut = windowsOf(32, 77, 0);
 
 async function quantized(model: Model, method: Method): Promise<Model> {
-  const calibration = simulateMasks({ windows: textOf(16)(50, 0).windows }, { maskId: model.maskId, seed: 1 });
+  const calibration = simulateMasks({ windows: windowsOf(16, 50, 0).windows }, { maskId: model.maskId, seed: 1 });
   return await quantize(model, method, { calibration });
 }
 
@@ -128,7 +131,7 @@ for (const [name, config] of Object.entries(familyConfigs)) {
       const tokens = heldOut.windows[0];
       assertEquals((await loaded.logits(tokens)).data, (await after20.logits(tokens)).data);
       assertEquals(loaded.provenance, after20.provenance);
-      assertEquals(loaded.provenance.method, "rtn-2b-g8+tuned:codes-20");
+      assertEquals(loaded.provenance.method, "rtn-2b-g8+tuned:codes-20-8x12-random-latents0.05");
     });
   });
 }
@@ -141,7 +144,7 @@ Deno.test("progress tells the loss of each step, and the divergence on held-out 
   const result = await tune(teacher, student, {
     ...{ what: "scales", text, steps: 5, seed: 3, heldOut: { text: heldOut, every: 2 } },
     onProgress: ({ step, steps, kl, heldOut }) => {
-      assert(kl > 0 && steps === 5);
+      assert(kl! > 0 && steps === 5);
       told.push([step, heldOut !== undefined]);
       last = heldOut ?? last;
     },
@@ -157,6 +160,10 @@ Deno.test("what cannot be tuned is refused, and a stop is obeyed", async () => {
   const options: TuneOptions = { what: "scales", text, steps: 2, seed: 1 };
   await assertRejects(() => tune(teacher, teacher, options), TypeError, "none of its linears is quantised");
   await assertRejects(() => tune(teacher, student, { ...options, steps: 0 }), RangeError, "0 steps");
+  await assertRejects(() => tune(teacher, student, { ...options, loss: { masked: 2 } }), TypeError, "loss.masked");
+  await assertRejects(() => tune(teacher, student, { ...options, by: "block", loss: { kl: 1 } }), TypeError, "loss.kl");
+  await assertRejects(() => tune(teacher, student, { ...options, pool: 3 }), TypeError, "pool");
+  assertThrows(() => tuned(rtn({ bits: 2, group: 8 }), { ...options, steps: 1.5 }), RangeError, "1.5 steps");
   await assertRejects(() => tune(other, student, options), TypeError, "firstPredicted is 0, wanted 1");
   const masks = { forward: 0.5, answers: 0.1 };
   await assertRejects(() => tune(teacher, student, { ...options, masks }), RangeError, "a sum of one");
@@ -172,39 +179,46 @@ Deno.test("a loss on hidden states falls when it is asked for, and stands in the
   const model = await tune(teacher, student, {
     ...{ what: "scales", text, steps: 30, seed: 1, loss: { kl: 0, hidden: 1 }, rates: { scales: 1e-2 } },
     onProgress: ({ hidden, kl }) => {
-      assert(kl > 0);
+      assert(kl! > 0);
       errors.push(hidden!);
     },
   });
   const mean = (x: number[]) => x.reduce((a, b) => a + b) / x.length;
   assert(mean(errors.slice(-5)) < 0.8 * mean(errors.slice(0, 5)), `${errors}`);
-  assertEquals(model.provenance.method, "rtn-2b-g8+tuned:scales-30-kl0-hidden1");
+  assertEquals(model.provenance.method, "rtn-2b-g8+tuned:scales-30-8x12-random-kl0-hidden1-scales0.01");
 });
 
-Deno.test("a tuned method is its method, then tuned, whatever wraps it; on disk it is refused", async () => {
+Deno.test("a tuned method is its method, then tuned, whatever wraps it", async () => {
   await using teacher = await tinyModel();
   const options: TuneOptions = { what: "codes", text, steps: 3, seed: 1 };
   const method = levels({ bits: 2, group: 8 });
   const wanted = await tune(teacher, await quantized(teacher, method), options);
   const found = await quantized(teacher, tuned(method, options));
-  assertEquals(found.provenance.method, `${method.name}+tuned:codes-3`);
+  assertEquals(found.provenance.method, `${method.name}+tuned:codes-3-8x12-random`);
   assertEquals([tensorsOf(found), snapshot(found)], [tensorsOf(wanted), snapshot(wanted)]);
   const rows8 = await quantized(teacher, scaled8(tuned(method, { ...options, norms: false })));
-  assertEquals(rows8.provenance.method, `${method.name}-rows8+tuned:codes-3-no-norms`);
+  assertEquals(rows8.provenance.method, `${method.name}-rows8+tuned:codes-3-8x12-random-no-norms`);
   assertEquals([...rows8.quantized.values()].map((q) => q.config.rowScaleBits), Array(14).fill(8));
   const head = rtn({ bits: 8, group: 16 });
   const excepted = await quantized(teacher, except(tuned(method, options), { head }));
-  assertEquals(excepted.provenance.method, `${method.name}+tuned:codes-3+head:${head.name}`);
+  assertEquals(excepted.provenance.method, `${method.name}+tuned:codes-3-8x12-random+head:${head.name}`);
   assertEquals(excepted.quantized.size, 15);
-  assertThrows(() => tuned(tuned(method, options), options), TypeError, "tuned already");
-  await inFolder(async (folder) => {
-    await saveModel(teacher, `${folder}/in`);
-    const checkpoint = await openCheckpoint(`${folder}/in`);
-    const calibration = simulateMasks({ windows: text(1, 1).windows }, { maskId: teacher.maskId, seed: 1 });
-    const start = () =>
-      openQuantization(checkpoint, tuned(method, options), { out: `${folder}/out`, seed: 1, calibration });
-    await assertRejects(start, TypeError, "open it with loadModel");
-  });
+});
+
+Deno.test("a method may be tuned twice: block by block, then the scales by the model", async () => {
+  await using teacher = await tinyModel();
+  const method = levels({ bits: 2, group: 8 });
+  const blocks: TuneOptions = { what: "codes", by: "block", text, steps: 4, seed: 1, pool: 3 };
+  const scales: TuneOptions = { what: "scales", text, steps: 3, seed: 2 };
+  const first = await tune(teacher, await quantized(teacher, method), blocks);
+  const wanted = await tune(teacher, first, scales);
+  const found = await quantized(teacher, tuned(tuned(method, blocks), scales));
+  assertEquals([tensorsOf(found), snapshot(found)], [tensorsOf(wanted), snapshot(wanted)]);
+  assertEquals(
+    found.provenance.method,
+    `${method.name}+tuned:codes-4-a-block-8x12-random-pool3+tuned:scales-3-8x12-random`,
+  );
+  assertEquals(String(found.provenance.tuned).split("; then ").length, 2);
 });
 
 Deno.test("rates rise over ten steps and fall along half a cosine", () => {

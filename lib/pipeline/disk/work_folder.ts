@@ -1,11 +1,11 @@
 /** The work folder of a quantisation: one file per finished linear, with the fingerprint of all that went into it, and a lock. */
 import { join } from "@std/path";
 import { createHash } from "node:crypto";
-import { encodeSafetensors, openSafetensors, type TensorBytes } from "../format/safetensors.ts";
-import type { StoredTensor } from "../quant/method.ts";
-import type { Matrix } from "../tensor/matrix.ts";
-import { fileSource, ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
-import type { Finished } from "./store.ts";
+import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../format/safetensors.ts";
+import type { StoredTensor } from "../../quant/method.ts";
+import type { Matrix } from "../../tensor/matrix.ts";
+import { fileSource, ifThere, writeFileAtomic } from "../../checkpoint/files/file_source.ts";
+import type { Finished } from "../store.ts";
 
 /** What a run is of: two runs may share a work folder only where all of this is equal. */
 export type RunIdentity = Readonly<Record<string, string | number | boolean>>;

@@ -1,10 +1,10 @@
 /** Hidden states on disk, as fp16: memory holds one part, and a run that is killed goes on from the last half block that all parts passed. */
 import { join } from "@std/path";
-import { floatToHalf, halfToFloat } from "../tensor/half.ts";
-import type { Hidden } from "../model/engine.ts";
-import { ifThere, writeFileAtomic } from "../checkpoint/files/file_source.ts";
-import type { Model } from "../model/model.ts";
-import type { HiddenStates, Slices } from "./hidden.ts";
+import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
+import type { Hidden } from "../../model/engine.ts";
+import { ifThere, writeFileAtomic } from "../../checkpoint/files/file_source.ts";
+import type { Model } from "../../model/model.ts";
+import type { HiddenStates, Slices } from "../hidden.ts";
 
 /** Bytes before the numbers of a part: batch, time, width and exponent as int32. */
 const HEADER = 16;

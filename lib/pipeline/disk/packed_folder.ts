@@ -1,12 +1,16 @@
 /** A packed checkpoint in the layout of the Hugging Face Hub, put together from the finished linears and what the original holds in full precision. */
 import { join } from "@std/path";
-import { modelCard } from "../report/model_card.ts";
-import { copyCompanions } from "../checkpoint/hub/companions.ts";
-import { type Checkpoint, tensorShapes } from "../checkpoint/open.ts";
-import { entriesOf, partName, type QuantizationConfig } from "../checkpoint/quantized_config.ts";
-import { planShards, type TensorHead, writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
-import type { QuantizedLinear } from "../quant/method.ts";
-import type { LinearReport } from "./store.ts";
+import { modelCard } from "../../report/model_card.ts";
+import { copyCompanions } from "../../checkpoint/hub/companions.ts";
+import { type Checkpoint, tensorShapes } from "../../checkpoint/open.ts";
+import { entriesOf, partName, type QuantizationConfig } from "../../checkpoint/quantized_config.ts";
+import { planShards, type TensorHead, writeShards, writeText } from "../../checkpoint/files/shard_writer.ts";
+import type { QuantizedLinear } from "../../quant/method.ts";
+import type { LinearReport } from "../store.ts";
+import { encodeFloats } from "../../checkpoint/save.ts";
+import type { Moved } from "../../tune/moved.ts";
+import type { FloatType } from "../../tune/moving.ts";
+import type { TuningRow } from "./tuning.ts";
 import type { WorkFolder } from "./work_folder.ts";
 
 export interface Summary {
@@ -21,14 +25,16 @@ export interface Summary {
   readonly fallbacks: number;
 }
 
-/** Writes the folder `out`: shards, index, tokenizer, `quantization.jsonl` (one report per linear), model card, and the config last. */
+/** Writes the folder `out`: shards, index, tokenizer, `quantization.jsonl` (one report per linear), `tuning.jsonl` (one line per step, where there was tuning), model card, and the config last. */
 export async function writePacked(
   checkpoint: Checkpoint,
   folder: WorkFolder,
-  { out, provenance, maxShardBytes }: {
+  { out, provenance, maxShardBytes, tuning }: {
     readonly out: string;
     readonly provenance: Readonly<Record<string, string | number>>;
     readonly maxShardBytes?: number;
+    /** What was moved since the walk, and how. */
+    readonly tuning?: { readonly moved: Moved; readonly rows: readonly TuningRow[] };
   },
 ): Promise<Summary> {
   const { source, config, family, architecture } = checkpoint;
@@ -47,7 +53,8 @@ export async function writePacked(
       continue;
     }
     // The seconds stay in the work folder: what is made is the same however long it took.
-    const { q: { tensors: parts, ...entry }, report: { seconds: _, ...report } } = finished;
+    const { report: { seconds: _, ...report } } = finished;
+    const { tensors: parts, ...entry } = tuning?.moved.forms.get(name) ?? finished.q;
     entries.push(entry);
     reports.push(report);
     for (const [part, { dtype, shape }] of Object.entries(parts)) {
@@ -58,13 +65,20 @@ export async function writePacked(
   let held: { name: string; q: QuantizedLinear } | undefined;
   const read = async (tensor: string): Promise<Uint8Array> => {
     const name = owner.get(tensor);
-    if (name === undefined) return await source.tensors.read(tensor);
-    if (held?.name !== name) held = { name, q: (await folder.finished(name))!.q };
+    if (name === undefined) {
+      const vector = tuning?.moved.vectors.get(tensor);
+      const { dtype } = source.tensors.info(tensor);
+      return vector ? encodeFloats(dtype as FloatType, vector) : await source.tensors.read(tensor);
+    }
+    if (held?.name !== name) {
+      held = { name, q: tuning?.moved.forms.get(name) ?? (await folder.finished(name))!.q };
+    }
     return held.q.tensors[Object.keys(held.q.tensors).find((part) => partName(name, part) === tensor)!].bytes;
   };
   const bytes = planShards(tensors, maxShardBytes).totalBytes;
   const text = (file: string, content: string) => writeText(join(out, file), content);
   await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
+  if (tuning) await text("tuning.jsonl", tuning.rows.map((row) => JSON.stringify(row) + "\n").join(""));
   await copyCompanions(source.dir, out);
   const inside = reports.filter(({ layer }) => layer >= 0);
   const weights = (list: readonly LinearReport[]) =>
@@ -77,7 +91,8 @@ export async function writePacked(
     linears: inside.length,
     fallbacks: reports.filter(({ report }) => report.fallback ?? report.calibrationFallback).length,
   };
-  await text("README.md", modelCard({ base: source.name, revision: source.revision, provenance, summary, reports }));
+  const card = { base: source.name, revision: source.revision, provenance, summary, reports };
+  await text("README.md", modelCard({ ...card, tuning: tuning?.rows }));
   const section: QuantizationConfig = { quant_method: "quant-dllm", provenance, linears: entriesOf(entries) };
   await writeShards(out, tensors, { read, config: { ...config, quantization_config: section }, maxShardBytes });
   return summary;

@@ -3,17 +3,21 @@
  * stopped or killed at any moment and goes on where it was.
  */
 import { join } from "@std/path";
-import type { Calibration } from "../diffusion/mcs.ts";
-import type { Method } from "../quant/method.ts";
-import { ifThere } from "../checkpoint/files/file_source.ts";
-import type { Checkpoint } from "../checkpoint/open.ts";
-import { halfBlocks } from "../model/architecture.ts";
-import type { Model } from "../model/model.ts";
-import { version } from "../version.ts";
-import type { Slices } from "./hidden.ts";
+import type { Calibration } from "../../diffusion/mcs.ts";
+import type { Method, QuantizedLinear } from "../../quant/method.ts";
+import { ifThere } from "../../checkpoint/files/file_source.ts";
+import type { Checkpoint } from "../../checkpoint/open.ts";
+import { halfBlocks } from "../../model/architecture.ts";
+import type { Model } from "../../model/model.ts";
+import type { FloatType } from "../../tune/moving.ts";
+import { tuningText } from "../../tune/options.ts";
+import { tuningsOf } from "../../tune/tuned.ts";
+import { version } from "../../version.ts";
+import type { Slices } from "../hidden.ts";
 import { type Summary, writePacked } from "./packed_folder.ts";
 import { spilledStates } from "./spilled.ts";
-import type { Scores, Store } from "./store.ts";
+import { textDigest, tuneOnDisk } from "./tuning.ts";
+import type { Scores, Store } from "../store.ts";
 import { clearPartFiles, digest, type RunIdentity, WorkFolder } from "./work_folder.ts";
 
 export interface FolderOptions {
@@ -49,7 +53,7 @@ const WORK = ".quantizing";
  */
 export async function folderStore(checkpoint: Checkpoint, method: Method, run: Run): Promise<Store<Summary>> {
   const { out, model, slices, signal, maxShardBytes } = run;
-  const folder = await WorkFolder.open(join(out, WORK), identityOf(checkpoint, method, run));
+  const folder = await WorkFolder.open(join(out, WORK), await identityOf(checkpoint, method, run));
   const statesIn = (name: string) => spilledStates(model, slices!, { dir: join(folder.dir, name), signal });
   try {
     await clearPartFiles(out);
@@ -85,13 +89,32 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
       return states;
     },
     async close() {
-      const provenance = { method: method.name, ...describeCalibration(run), codeVersion: version };
-      const summary = await writePacked(checkpoint, folder, { out, provenance, maxShardBytes });
+      const { seed } = run, tunings = tuningsOf(method);
+      const tuned = tunings.map((options) => tuningText(options, options.seed ?? seed)).join("; then ");
+      const provenance = {
+        ...{ method: method.name, ...describeCalibration(run), ...(tuned && { tuned }) },
+        codeVersion: version,
+      };
+      const typeOf = (name: string) => checkpoint.source.tensors.info(name).dtype as FloatType;
+      const tuning = tunings.length > 0
+        ? await tuneOnDisk(model, await everyForm(folder, model), { dir: folder.dir, tunings, seed, typeOf, signal })
+        : undefined;
+      const summary = await writePacked(checkpoint, folder, { out, provenance, maxShardBytes, tuning });
       await folder.remove();
       return summary;
     },
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
+}
+
+/** The stored form of everything that the walk made. */
+async function everyForm(folder: WorkFolder, model: Model): Promise<Map<string, QuantizedLinear>> {
+  const { embed, head } = model.family.names, forms = new Map<string, QuantizedLinear>();
+  for (const name of [...model.linearNames().map(({ name }) => name), embed, head]) {
+    const finished = await folder.finished(name);
+    if (finished) forms.set(name, finished.q);
+  }
+  return forms;
 }
 
 /** Scores as JSON holds them. */
@@ -117,7 +140,7 @@ function describeCalibration({ calibration, text, seed, heldOut = 0 }: Run) {
 }
 
 /** All that the result depends on. The weights are checked one by one as they are read. */
-function identityOf({ source, config }: Checkpoint, method: Method, run: Run): RunIdentity {
+async function identityOf({ source, config }: Checkpoint, method: Method, run: Run): Promise<RunIdentity> {
   const { calibration, batch = 32, measure = false } = run;
   const identity: Record<string, string | number | boolean> = {
     ...(source.revision ? { checkpoint: `${source.name}@${source.revision}` } : {}),
@@ -133,6 +156,9 @@ function identityOf({ source, config }: Checkpoint, method: Method, run: Run): R
     identity.batch = batch;
     const all = [...calibration.windows, ...calibration.weights ?? []];
     identity.calibrationTokens = digest(new TextEncoder().encode(all.map(digest).join()));
+  }
+  for (const [i, options] of tuningsOf(method).entries()) {
+    identity[`tuningText${i || ""}`] = await textDigest(options, options.seed ?? run.seed);
   }
   return identity;
 }
