@@ -1,60 +1,39 @@
 /** Quantises a checkpoint, a folder or an id of the Hugging Face Hub, into a packed one: see `deno task quantize --help`. */
 import {
-  abmp,
-  daq,
+  type Checkpoint,
   type Device,
-  except,
-  gptq,
-  levels,
-  loadCorpus,
-  type Method,
-  type Model,
   openCheckpoint,
   openQuantization,
   type Plan,
   planText,
-  rtn,
-  samplerOf,
-  samplerStates,
-  scaled8,
-  simulateMasks,
-  visible,
+  tuned,
+  type TuneProgress,
 } from "quant-dllm";
 import { downloadMeter, interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
-
-/** Calibrations by name. `paper` is that of Quant-dLLM; `laptop` fits an evening on a few cores. */
-const presets: Readonly<Record<string, { calibration: string; windows: number; length: number }>> = {
-  paper: { calibration: "c4", windows: 128, length: 4096 },
-  laptop: { calibration: "wikitext", windows: 32, length: 1024 },
-};
+import { methodOf, methodOptions } from "./methods.ts";
+import { calibrationOf, checkTestbed, presets, testbedPreset, tuningTextOf } from "./texts.ts";
 
 const options = readOptions(
   "deno task quantize MODEL --out DIR [options]      MODEL: a folder, or org/name on the Hub",
   {
     out: { help: "folder for the packed checkpoint; a run that was stopped goes on there" },
-    method: {
-      default: "quant-dllm",
-      help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, levels, gptq, rtn",
-    },
-    bits: { default: "2", help: "bits per weight: planes for quant-dllm" },
-    group: {
-      default: "auto",
-      help: "columns that share scales; auto: 128 (levels: 64), or 32 for models narrower than 1024",
-    },
-    abmp: { default: "0", help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)" },
-    "row-scale-bits": { default: "16", help: "16, or 8 for row scales in one byte (quant-dllm and levels)" },
-    "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4" },
-    "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4" },
+    ...methodOptions,
     preset: { default: "laptop", help: "calibration: laptop (wikitext, 32 x 1024) or paper (c4, 128 x 4096)" },
     calibration: {
       default: "preset",
-      help: "c4, wikitext, sampler (the model's own states over wikitext), .txt, .jsonl",
+      help: "c4, wikitext, sampler (the model's own states over wikitext), nanoworld (the testbed), .txt, .jsonl",
     },
     windows: { default: "preset", help: "calibration windows" },
     length: { default: "preset", help: "tokens per window" },
     "held-out": { default: "4", help: "further windows on which errors are measured, not calibrated" },
     batch: { default: "auto", help: "windows per forward pass; auto: about 4096 tokens" },
     mcs: { default: true, help: "mask the calibration windows as at inference (--no-mcs: visible text)" },
+    tune: { default: "off", help: "then move what is stored towards full precision: scales, codes, or off" },
+    "tune-by": { default: "auto", help: "model (predictions), block (states); auto: model up to 4 GiB of float32" },
+    "tune-steps": { default: "auto", help: "steps; auto: 1500 by model, 200 a block by block" },
+    "tune-batch": { default: "auto", help: "windows per step; auto: about 2048 tokens" },
+    "tune-windows": { default: "512", help: "windows that the steps draw from (nanoworld has no end)" },
+    "tune-hidden": { default: "0", help: "weight of the error of hidden states beside the KL, by model" },
     seed: { default: "1", help: "of the windows and their masks" },
     revision: { default: "main", help: "branch, tag or commit on the Hub" },
     device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
@@ -64,8 +43,10 @@ const options = readOptions(
 );
 
 await main(async () => {
-  const preset = presets[options.preset];
-  if (!preset) throw new RangeError(`--preset is ${options.preset}, wanted ${Object.keys(presets).join(" or ")}`);
+  if (!Object.hasOwn(presets, options.preset)) {
+    throw new RangeError(`--preset is ${options.preset}, wanted ${Object.keys(presets).join(" or ")}`);
+  }
+  const preset = options.calibration === "nanoworld" ? testbedPreset : presets[options.preset];
   const signal = interruptSignal();
   const checkpoint = await openCheckpoint(options._[0], {
     revision: options.revision === "main" ? undefined : options.revision,
@@ -73,24 +54,28 @@ await main(async () => {
     signal,
   });
   const { source, architecture } = checkpoint;
-  const method = methodOf(architecture.width);
+  const plain = methodOf(options, architecture.width);
   const number = (name: "windows" | "length") =>
     options[name] === "preset" ? preset[name] : positiveInteger(name, options[name]);
   const length = Math.min(number("length"), architecture.maxLength);
-  const heldOut = method.needsHessian ? count("held-out") : 0;
-  const windows = method.needsHessian ? number("windows") + heldOut : 0;
+  const heldOut = plain.needsHessian ? count("held-out") : 0;
+  const windows = plain.needsHessian ? number("windows") + heldOut : 0;
   const batch = options.batch === "auto"
     ? Math.max(1, Math.floor(4096 / length))
     : positiveInteger("batch", options.batch);
   const seed = count("seed");
   const text = options.calibration === "preset" ? preset.calibration : options.calibration;
+  const cut = { from: text, length, seed, signal };
+  if (text === "nanoworld") checkTestbed(checkpoint);
+  const { method, onTuned } = await withTuning();
   const data = windows > 0 ? `${windows - heldOut} windows of ${length} tokens from ${text}` : "no calibration data";
   const show = (plan: Plan) => console.error(`${source.name}: ${method.name}, ${data}\n${planText(plan)}\n`);
 
+  const drawn = { windows, heldOut, mcs: options.mcs };
   let progress: ReturnType<typeof meter> | undefined;
   await using quantization = await openQuantization(checkpoint, method, {
     out: options.out,
-    calibration: windows > 0 ? { windows, length, draw: calibrationOf } : undefined,
+    calibration: windows > 0 ? { windows, length, draw: (model) => calibrationOf(model, cut, drawn) } : undefined,
     text: windows > 0 ? text : undefined,
     seed,
     batch,
@@ -116,6 +101,7 @@ await main(async () => {
   }
   const summary = await quantization.run();
   progress?.finish();
+  onTuned?.();
   const { bitsPerWeight, bitsPerParameter, bytes } = summary;
   console.error(
     `${options.out}: ${bitsPerWeight.toFixed(4)} bits per weight in the blocks, ${
@@ -124,72 +110,53 @@ await main(async () => {
   );
   console.log(JSON.stringify({ out: options.out, method: method.name, ...summary }));
 
-  async function calibrationOf(model: Model) {
-    const draw = { tokenizer: model.tokenizer, count: windows, length, seed, signal };
-    if (text === "sampler") {
-      return await samplerStates(model, await loadCorpus("wikitext", draw), {
-        seed,
-        signal,
-        sampler: samplerOf(model),
-      });
+  /** The method, tuned where that was asked for; `onTuned` ends the meter. */
+  async function withTuning(): Promise<{ method: typeof plain; onTuned?: () => void }> {
+    const { tune: what } = options;
+    if (what === "off") return { method: plain };
+    if (what !== "scales" && what !== "codes") throw new RangeError(`--tune is ${what}, wanted scales, codes or off`);
+    const by = options["tune-by"] === "auto" ? isSmall(checkpoint) ? "model" : "block" : options["tune-by"];
+    if (by !== "model" && by !== "block") {
+      throw new RangeError(`--tune-by is ${by}, wanted model, block or auto`);
     }
-    const corpus = await loadCorpus(text, draw);
-    if (!options.mcs) return visible(corpus);
-    // Timesteps run over the windows: those held out get a sweep of their own, else they would all be of the last ones.
-    const [used, rest] = [corpus.windows.slice(0, windows - heldOut), corpus.windows.slice(windows - heldOut)];
-    const masked = simulateMasks({ windows: used }, { maskId: model.maskId, seed });
-    if (heldOut === 0) return masked;
-    const kept = simulateMasks({ windows: rest }, { maskId: model.maskId, seed: seed + 1 });
-    const joined = {
-      windows: [...masked.windows, ...kept.windows],
-      timesteps: [...masked.timesteps, ...kept.timesteps],
+    const typed = (name: "tune-steps" | "tune-batch", auto: number) =>
+      options[name] === "auto" ? auto : positiveInteger(name, options[name]);
+    const steps = typed("tune-steps", by === "model" ? 1500 : 200);
+    const batch = typed("tune-batch", Math.max(1, Math.floor(2048 / length)));
+    const hidden = Number(options["tune-hidden"]);
+    const { text, judge } = await tuningTextOf(checkpoint, cut, {
+      batch,
+      windows: positiveInteger("tune-windows", options["tune-windows"]),
+    });
+    let tuning: ReturnType<typeof meter> | undefined;
+    const onProgress = ({ step, steps, kl, hidden, heldOut }: TuneProgress) => {
+      progress?.finish();
+      progress = undefined;
+      tuning ??= meter("tuning", steps, "steps", step - 1);
+      const parts = [["KL", kl], ["hidden", hidden], ["held out", heldOut?.forward], [
+        "answers",
+        heldOut?.answers,
+      ]] as const;
+      tuning.update(step, parts.flatMap(([name, x]) => x === undefined ? [] : `${name} ${x.toFixed(4)}`).join(", "));
     };
-    return { ...masked, ...joined };
+    const method = tuned(plain, {
+      ...{ what, by, text, steps, onProgress },
+      // Few steps want larger ones.
+      ...(what === "codes" ? { rates: { latents: steps <= 1000 ? 0.05 : 0.025 } } : {}),
+      ...(by === "model" && hidden !== 0 ? { loss: { hidden } } : {}),
+      heldOut: { text: judge, every: Math.max(1, Math.ceil(steps / 10)) },
+    });
+    return { method, onTuned: () => tuning?.finish() };
   }
 });
+
+/** Whether a tuning may hold the model as float32. */
+function isSmall({ source: { tensors } }: Checkpoint): boolean {
+  const weights = tensors.names.reduce((sum, name) => sum + tensors.info(name).shape.reduce((x, y) => x * y, 1), 0);
+  return 4 * weights <= 2 ** 32;
+}
 
 /** A non-negative integer option. */
 function count(name: "held-out" | "seed"): number {
   return options[name] === "0" ? 0 : positiveInteger(name, options[name]);
-}
-
-function methodOf(width: number): Method {
-  // Levels have one row scale where planes have two: groups of half the width take the same bits.
-  const wide = options.method === "levels" ? 64 : 128;
-  const group = options.group === "auto" ? width < 1024 ? 32 : wide : positiveInteger("group", options.group);
-  const outside = (name: "embed-bits" | "head-bits") => {
-    const bits = Number(options[name]);
-    if (![4, 8, 16].includes(bits)) throw new RangeError(`--${name} is ${options[name]}, wanted 16, 8 or 4`);
-    return bits === 16 ? undefined : rtn({ bits, group });
-  };
-  const method = linearMethod(group);
-  const [embed, head] = [outside("embed-bits"), outside("head-bits")];
-  return embed || head ? except(method, { ...(embed ? { embed } : {}), ...(head ? { head } : {}) }) : method;
-}
-
-function linearMethod(group: number): Method {
-  const bits = Number(options.bits);
-  const share = Number(options.abmp);
-  const planes = share > 0 ? abmp({ average: bits, ratio: share }) : bits;
-  const scaled = (method: Method): Method => {
-    if (options["row-scale-bits"] === "16") return method;
-    if (options["row-scale-bits"] === "8") return scaled8(method);
-    throw new RangeError(`--row-scale-bits is ${options["row-scale-bits"]}, wanted 16 or 8`);
-  };
-  switch (options.method) {
-    case "quant-dllm":
-      return scaled(daq({ bits: planes, group, profile: "plus" }));
-    case "quant-dllm-official":
-      return scaled(daq({ bits: planes, group, profile: "official" }));
-    case "quant-dllm-paper":
-      return scaled(daq({ bits: planes, group, profile: "paper" }));
-    case "levels":
-      return scaled(levels({ bits: planes, group }));
-    case "gptq":
-      return gptq({ bits, group });
-    case "rtn":
-      return rtn({ bits, group });
-  }
-  const known = "quant-dllm, quant-dllm-official, quant-dllm-paper, levels, gptq or rtn";
-  throw new RangeError(`Unknown method ${options.method}: wanted ${known}`);
 }

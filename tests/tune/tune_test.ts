@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
-import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { loadModel } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { divergence } from "../../lib/diffusion/divergence.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
@@ -9,7 +9,7 @@ import { levels } from "../../lib/methods/daq/levels.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { blockWeights, linears } from "../../lib/model/architecture.ts";
 import type { Model } from "../../lib/model/model.ts";
-import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
+import { quantize } from "../../lib/pipeline/quantize.ts";
 import { storedBits } from "../../lib/quant/forms/decode.ts";
 import { scaled8 } from "../../lib/quant/forms/row_scales.ts";
 import { except } from "../../lib/quant/except.ts";
