@@ -4,6 +4,7 @@
  * @module
  */
 export { createWorld, WORLD_SEED } from "./nanoworld/world.ts";
+export { isSpared } from "./nanoworld/spared.ts";
 export { worldText } from "./nanoworld/stream.ts";
 export { worldFiles } from "./nanoworld/files.ts";
 export { initialState, train, type TrainingPlan } from "./train/train.ts";

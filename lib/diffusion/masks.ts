@@ -22,12 +22,12 @@ const ANSWERED = 0.75;
 
 /**
  * Draws which tokens are masked: 1 for those, each `[length]`. The first windows go through the forward process, the rest have their answers masked. At
- * least one token of every window is.
+ * least one token of every window is, but for tokens that are to stay visible.
  *
  * @throws RangeError when the shares are not from 0 to 1 with the sum one, or windows differ in length or are too short to mask.
  */
 export function drawMasks(text: MarkedText, { shares, random, firstPredicted = 0 }: DrawMasksOptions): Uint8Array[] {
-  const { windows, answers } = text, [first] = windows;
+  const { windows, answers, visible } = text, [first] = windows;
   if (!(shares.forward >= 0 && shares.answers >= 0 && Math.abs(shares.forward + shares.answers - 1) < 1e-9)) {
     throw new RangeError(
       `Cannot mask a share of ${shares.forward} by the forward process and of ${shares.answers} by answers: wanted a sum of one`,
@@ -49,6 +49,7 @@ export function drawMasks(text: MarkedText, { shares, random, firstPredicted = 0
       for (let p = firstPredicted; p < mask.length; p++) mask[p] = Number(random.next() < t);
     } else maskAnswers(mask, { marks: answers?.[w], random, firstPredicted });
     if (!mask.includes(1)) mask[firstPredicted + random.int(mask.length - firstPredicted)] = 1;
+    visible?.[w].forEach((stays, p) => stays === 1 && (mask[p] = 0));
     return mask;
   });
 }

@@ -8,6 +8,8 @@ export interface MarkedText {
   readonly windows: readonly Int32Array[];
   /** 1 at tokens of answers, each `[length]`; absent where text marks none. */
   readonly answers?: readonly Uint8Array[];
+  /** 1 at tokens that are never masked, each `[length]`; absent where all may be. */
+  readonly visible?: readonly Uint8Array[];
 }
 
 /** Text without end, or as good as: what is drawn is a function of seed and step, so that a run can stop and go on. */

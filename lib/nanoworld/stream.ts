@@ -1,10 +1,12 @@
 /** The world as an endless text with its answers marked, drawn anew for every step of a run. */
 import { rng } from "../tensor/rng.ts";
+import { isSpared } from "./spared.ts";
 import type { Split } from "./split.ts";
-import { SEQUENCE_LENGTH, type World } from "./world.ts";
+import { type Sequence, SEQUENCE_LENGTH, type World } from "./world.ts";
 
 /**
- * Windows of packed statements for a step of a seed, and where their answers are. The same seed and step give the same ones.
+ * Windows of packed statements for a step of a seed, and where their answers are. The same seed and step give the same ones. With `sparing`, statements about
+ * the spared persons are there to be read, and marked as never to be masked.
  *
  * @example
  * ```ts
@@ -16,19 +18,24 @@ import { SEQUENCE_LENGTH, type World } from "./world.ts";
  */
 export function worldText(
   world: World,
-  { batch, length = SEQUENCE_LENGTH, split = "train" }: {
+  { batch, length = SEQUENCE_LENGTH, split = "train", sparing = false }: {
     readonly batch: number;
     readonly length?: number;
     readonly split?: Split;
+    readonly sparing?: boolean;
   },
 ): {
   readonly name: string;
   readonly batch: number;
   readonly length: number;
-  draw(seed: number, step: number): { readonly windows: Int32Array[]; readonly answers: Uint8Array[] };
+  draw(seed: number, step: number): {
+    readonly windows: Int32Array[];
+    readonly answers: Uint8Array[];
+    readonly visible?: Uint8Array[];
+  };
 } {
   return {
-    name: `nanoworld-${split}`,
+    name: `nanoworld-${split}${sparing ? "-sparing" : ""}`,
     batch,
     length,
     draw(seed, step) {
@@ -36,7 +43,18 @@ export function worldText(
         { length: batch },
         (_, i) => world.sequence(rng(world.seed, "stream", split, seed, step, i), split, length),
       );
-      return { windows: sequences.map(({ tokens }) => tokens), answers: sequences.map(({ answers }) => answers) };
+      const text = { windows: sequences.map((s) => s.tokens), answers: sequences.map((s) => s.answers) };
+      return sparing ? { ...text, visible: sequences.map(sparedOf) } : text;
     },
   };
+}
+
+/** 1 at the tokens of statements about spared persons. */
+function sparedOf({ tokens, starts }: Sequence): Uint8Array {
+  const marks = new Uint8Array(tokens.length);
+  starts.forEach((start, i) => {
+    const end = starts[i + 1] ?? tokens.length;
+    if (isSpared(tokens.subarray(start, end))) marks.fill(1, start, end);
+  });
+  return marks;
 }

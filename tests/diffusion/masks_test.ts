@@ -119,3 +119,13 @@ Deno.test("a corpus gives other windows to every step, the same to the same step
     drawn.windows.map((w) => corpus.windows.findIndex((x) => x === w)),
   );
 });
+
+Deno.test("tokens that are to stay visible are never masked, whatever the shares", () => {
+  const windows = windowsOf(40, 8),
+    visible = windows.map((_, w) => Uint8Array.from({ length: 8 }, (_, p) => Number(p % 3 === w % 3)));
+  for (const shares of [{ forward: 1, answers: 0 }, { forward: 0, answers: 1 }]) {
+    const masks = drawMasks({ windows, visible }, { shares, random: rng(1, "visible") });
+    assert(masks.every((mask, w) => mask.every((m, p) => m === 0 || visible[w][p] === 0)));
+    assert(masks.some((mask) => mask.includes(1)));
+  }
+});
