@@ -1,90 +1,89 @@
 /**
  * Reproduces the paper's comparison and ablations on the nano testbed: rows, tables, figures.
- *   deno task reproduce [--quick] [--seeds 3] [--device auto] [--model data/nano-llada] [--out results/reproduce]
+ *   deno task reproduce [--study tuning] [--quick] [--seeds 3] [--device auto] [--model data/nano-llada] [--out results/reproduce]
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
  * where they are of the same options, model, data and code.
  */
 import { join } from "@std/path";
-import {
-  type Arm,
-  type Device,
-  encodeRows,
-  fastKernels,
-  identityOf,
-  loadCorpus,
-  loadModel,
-  measure,
-  type Measurement,
-} from "quant-dllm";
+import { type Arm, type Device, encodeRows, identityOf, loadModel, type Measurement } from "quant-dllm";
+import { measureAll } from "./arm_workers.ts";
 import { armInputs } from "./inputs.ts";
-import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
+import { interruptSignal, main, meter, positiveInteger, readOptions, refuse } from "./cli.ts";
+import { calibrationText, type PlanName, planOf } from "./plans.ts";
 import { writeReport } from "./reproduce_report.ts";
-import { full, quick, studies } from "./studies.ts";
+import { writeTuningReport } from "./tuning_report.ts";
+import { wholeArms } from "./whole_arms.ts";
 
 const options = readOptions("deno task reproduce [options]", {
+  study: { default: "paper", help: "paper (its comparison and ablations), or tuning (towards the model's loss)" },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
   seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
+  workers: { default: "auto", help: "arms measured at once; auto: 1 for paper, one for each core for tuning" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
   model: { default: "data/nano-llada", help: "checkpoint folder" },
-  out: { default: "", help: "folder for rows, tables and figures; results/reproduce, or results/quick" },
+  out: { default: "", help: "folder for rows, tables and figures; results/reproduce, results/tuning or results/quick" },
 });
-const base = options.quick ? quick : full;
-const seedCount = options.seeds ? positiveInteger("seeds", options.seeds) : base.seeds.length;
-const out = options.out || (options.quick ? "results/quick" : "results/reproduce");
-/** Where calibration windows come from, and their tokens. */
-const [text, length] = ["data/nanoworld/calibration.jsonl", 64];
-const scale = { ...base, seeds: Array.from({ length: seedCount }, (_, i) => i + 1) };
+const { study } = options;
+if (study !== "paper" && study !== "tuning") refuse(`--study is ${JSON.stringify(study)}, wanted paper or tuning`);
+const folder = study === "paper" ? options.quick ? "quick" : "reproduce" : options.quick ? "tuning-quick" : "tuning";
+const out = options.out || `results/${folder}`;
+const cores = navigator.hardwareConcurrency;
+const count = options.workers === "auto" ? study === "paper" ? 1 : cores : positiveInteger("workers", options.workers);
+const name: PlanName = {
+  study: study as PlanName["study"],
+  quick: options.quick,
+  ...(options.seeds && { seeds: positiveInteger("seeds", options.seeds) }),
+};
 
 await main(async () => {
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
   await using model = await loadModel(options.model, { device: options.device as Device });
-  await using kernels = fastKernels(model.engine.runtime);
-  const plan = studies(scale, model.maskId);
-  const arms = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings).concat(plan.points.map((p) => p.arm));
-  const corpus = (count: number, seed: number) => loadCorpus(text, { tokenizer: model.tokenizer, count, length, seed });
+  const { plan, scale, arms } = planOf(name, model);
+  const { device } = model.engine.runtime;
   const inputs = await armInputs({
-    model: options.model,
-    device: model.engine.runtime.device,
-    corpus: text,
-    length,
+    ...{ model: options.model, device, corpus: calibrationText.file, length: calibrationText.length },
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
   });
-
-  // Studies share arms: each is measured once, on all the tasks that any of them asks for.
-  const subject = (arm: Arm) => identityOf({ ...arm, tasks: [] }, { seed: 0, inputs });
-  const whole = new Map<string, Arm>();
-  for (const arm of arms) {
-    const held = whole.get(subject(arm));
-    const tasks = [...held?.tasks ?? [], ...arm.tasks].filter(({ task }, i, all) =>
-      all.findIndex((other) => other.task === task) === i
-    );
-    whole.set(subject(arm), { ...arm, label: held?.label ?? arm.label, tasks });
-  }
-  const identity = (arm: Arm, seed: number) => identityOf(whole.get(subject(arm))!, { seed, inputs });
-  const wanted = scale.seeds.flatMap((seed) =>
-    [...whole.values()].map((arm) => ({ arm, seed, name: identity(arm, seed) }))
-  );
+  const whole = wholeArms(arms, inputs);
+  const identity = (arm: Arm, seed: number) => identityOf(whole.of(arm), { seed, inputs });
+  const places = whole.list.map((arm, place) => ({ arm, place }));
+  // Seeds of one arm after another where arms take long, so that a stopped run has verdicts on some; else every arm at a seed.
+  const wanted = (study === "paper"
+    ? scale.seeds.flatMap((seed) =>
+      places.map((p) => ({ ...p, seed }))
+    )
+    : places.flatMap((p) => scale.seeds.map((seed) => ({ ...p, seed }))))
+    .map(({ arm, place, seed }) => ({ arm, place, seed, name: identity(arm, seed) }));
   const open = wanted.filter(({ name }) => !measured.has(name));
-  let done = wanted.length - open.length;
-  const progress = meter(options.quick ? "quick reproduce" : "reproduce", wanted.length, "arms", done);
+  const before = wanted.length - open.length;
+  const progress = meter(options.quick ? `quick ${study}` : `reproduce ${study}`, wanted.length, "arms", before);
   const signal = interruptSignal();
-  for (const { arm, seed, name } of open) {
-    const note = `${arm.label}, seed ${seed}`;
-    const onProgress = (share: number) => progress.update(done + share, note);
-    let result: Stored;
-    try {
-      const measurement = await measure(model, arm, { seed, corpus, kernels, signal, onProgress });
-      const rows = measurement.rows.map((row) => ({ ...row, codeVersion: inputs.code }));
-      result = { identity: name, ...measurement, rows };
-    } catch (error) {
-      if (!signal.aborted) throw error;
-      throw new Error(`stopped after ${done} of ${wanted.length} arms; run the same command to go on`);
-    }
-    await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
-    measured.set(name, result);
-    progress.update(++done, note);
+  const titleOf = ({ arm, seed }: { readonly arm: number; readonly seed: number }) =>
+    `${whole.list[arm].label}, seed ${seed}`;
+  try {
+    await measureAll(open.map(({ place, seed }) => ({ arm: place, seed })), {
+      ...{
+        name,
+        model: options.model,
+        device,
+        threads: count > 1 ? Math.max(1, Math.floor(cores / count)) : 0,
+        inputs,
+      },
+      ...{ count, signal },
+      async onMeasured({ arm, seed }, measurement) {
+        const rows = measurement.rows.map((row) => ({ ...row, codeVersion: inputs.code }));
+        const result: Stored = { identity: identity(whole.list[arm], seed), ...measurement, rows };
+        await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
+        measured.set(result.identity, result);
+      },
+      onProgress: (done, latest) => progress.update(before + done, titleOf(latest)),
+    });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const done = wanted.filter(({ name }) => measured.has(name)).length;
+    throw new Error(`stopped after ${done} of ${wanted.length} arms; run the same command to go on`);
   }
   progress.finish("all arms measured");
   // As a study asked for it: its own label and tasks.
@@ -93,7 +92,7 @@ await main(async () => {
     const own = rows.filter(({ task }) => arm.tasks.some((t) => t.task.id === task));
     return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label })) };
   };
-  await writeReport({ out, scale, model, plan, find });
+  await (study === "paper" ? writeReport : writeTuningReport)({ out, scale, model, plan, find });
   const rows = wanted.flatMap(({ arm, name }) => measured.get(name)!.rows.map((row) => ({ ...row, label: arm.label })));
   await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));

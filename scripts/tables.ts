@@ -3,13 +3,13 @@ import { type Comparison, resolutionText, type Row, type Table, table, textTable
 import { names, type Pair } from "./studies.ts";
 import type { Verdict } from "./verdicts.ts";
 
-const shown = (rows: readonly Row[], metric: string) =>
-  rows.filter((row) => row.study === "table1" && row.metric === metric)
+const shown = (rows: readonly Row[], metric: string, study: string) =>
+  rows.filter((row) => row.study === study && row.metric === metric)
     .map((row): Row => ({ ...row, bits: row.bitsPerWeight.toFixed(3) }));
 
 /** Table 1: accuracy of each task and their mean, with counted bits, from the cells of the study "table1". */
-export function mainTable(means: readonly Row[]): Table {
-  return table(shown(means, "accuracy"), {
+export function mainTable(means: readonly Row[], study = "table1"): Table {
+  return table(shown(means, "accuracy", study), {
     row: ["label", "bits"],
     column: "task",
     scale: 100,
@@ -21,8 +21,8 @@ export function mainTable(means: readonly Row[]): Table {
 }
 
 /** The likelihood bound of the same arms. */
-export function boundTable(means: readonly Row[]): Table {
-  return table(shown(means, "nats per token"), {
+export function boundTable(means: readonly Row[], study = "table1"): Table {
+  return table(shown(means, "nats per token", study), {
     row: ["label", "bits"],
     column: "task",
     digits: 4,

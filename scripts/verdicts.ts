@@ -39,12 +39,15 @@ function outcomes(arm: Arm, metric: Metric, { scale, find }: Measured, tasks?: r
 
 const bitsOf = (arm: Arm, { scale, find }: Measured) => find(arm, scale.seeds[0]).rows[0].bitsPerWeight;
 
+const isOf = ({ kind }: Arm["tasks"][number]["task"], metric: Metric) =>
+  (kind === "choice") === (metric === "accuracy");
+
 /** The pairs of a study, accuracy and bound of each. */
 export function verdictsOf({ id, settings, pairs }: Study, measured: Measured): Verdict[] {
   const named = (label: string) => settings.find((arm) => arm.label === label)!;
   return pairs.flatMap(([a, b]) => {
     const bits = [bitsOf(named(a), measured), bitsOf(named(b), measured)] as const;
-    return metrics.map((metric) => ({
+    return metrics.filter((metric) => named(a).tasks.some(({ task }) => isOf(task, metric))).map((metric) => ({
       study: id,
       bits,
       ...compare(outcomes(named(a), metric, measured), outcomes(named(b), metric, measured)),

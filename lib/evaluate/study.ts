@@ -1,5 +1,7 @@
 /** Arms of a study: a method and a calibration, measured at a seed. What is measured can be stored as a line and found again. */
 import type { Calibration, Corpus } from "../diffusion/mcs.ts";
+import { type Divergence, divergence } from "../diffusion/divergence.ts";
+import type { MarkedText } from "../diffusion/text.ts";
 import { evaluate } from "./evaluate.ts";
 import type { Task } from "./tasks.ts";
 import type { Model } from "../model/model.ts";
@@ -40,6 +42,10 @@ export interface Measurement {
   readonly linears: readonly LinearReport[];
   /** Per task, a number per item: see `EvaluateOptions.onItems`. */
   readonly items: Readonly<Record<string, readonly number[]>>;
+  /** From full precision, where windows to judge by were given. */
+  readonly divergence?: Divergence;
+  /** The held-out divergence of a tuning on its way, where the tuning tells it. */
+  readonly curve?: readonly { readonly step: number; readonly forward: number; readonly answers: number }[];
 }
 
 export interface MeasureOptions {
@@ -48,6 +54,8 @@ export interface MeasureOptions {
   readonly corpus: (count: number, seed: number) => Promise<Corpus>;
   readonly kernels?: Kernels;
   readonly signal?: AbortSignal;
+  /** Windows on which the divergence from full precision is measured: of no calibration, and no task. */
+  readonly judge?: MarkedText;
   /** Share of the arm that is done. */
   readonly onProgress?: (share: number) => void;
 }
@@ -99,19 +107,26 @@ export function identityOf(
  * ```
  */
 export async function measure(model: Model, arm: Arm, options: MeasureOptions): Promise<Measurement> {
-  const { seed, kernels, signal, onProgress } = options;
-  const linears: LinearReport[] = [];
+  const { seed, kernels, signal, judge, onProgress } = options;
+  const linears: LinearReport[] = [], curve: NonNullable<Measurement["curve"]>[number][] = [];
   let subject = model;
+  // Quantising takes the first part of the time, or the first little part where a tuning follows.
+  const [solver, tuning] = arm.method && "tunings" in arm.method ? [0.05, 0.85] : [0.5, 0];
   if (arm.method) {
     const calibration = arm.calibration?.(await options.corpus(arm.windows, seed), seed);
     subject = await quantize(model, arm.method, {
       calibration,
       kernels,
       signal,
+      seed,
       measure: true,
+      onTuning({ step, steps, heldOut }) {
+        if (heldOut) curve.push({ step, ...heldOut });
+        onProgress?.(solver + tuning * step / steps);
+      },
       onProgress: (done, total, linear) => {
         linears.push(linear);
-        onProgress?.(0.5 * done / total);
+        onProgress?.(solver * done / total);
       },
     });
   }
@@ -123,7 +138,10 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
       limit,
       signal,
       onItems: (id, values) => items[id] = Array.from(values),
-      onProgress: (done, total) => onProgress?.(0.5 + 0.5 * (i + done / total) / arm.tasks.length),
+      onProgress(done, total) {
+        const begun = solver + tuning;
+        onProgress?.(begun + (1 - begun) * (i + done / total) / arm.tasks.length);
+      },
     });
     rows.push(...evaluated);
   }
@@ -134,5 +152,7 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
     rows: rows.map((row) => ({ ...row, ...extra })),
     linears,
     items,
+    ...(judge && { divergence: await divergence(model, subject, { text: judge, seed }) }),
+    ...(curve.length > 0 && { curve }),
   };
 }

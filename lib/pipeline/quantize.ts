@@ -12,6 +12,7 @@ import { slice, type Slices } from "./hidden.ts";
 import type { Summary } from "./disk/packed_folder.ts";
 import { checkRoom, type Plan, planQuantization } from "./plan.ts";
 import { type LinearReport, memoryStore } from "./store.ts";
+import type { TuneProgress } from "../tune/options.ts";
 import { tune } from "../tune/tune.ts";
 import { tuningsOf } from "../tune/tuned.ts";
 import { walk } from "./walk.ts";
@@ -35,6 +36,8 @@ export interface QuantizeOptions {
   readonly kernels?: Kernels;
   /** After each linear of a block; `resumed` says that a run before this one made it. */
   readonly onProgress?: (done: number, total: number, linear: LinearReport, resumed: boolean) => void;
+  /** After each step of a tuning in memory, beside what the tuning itself tells. */
+  readonly onTuning?: (progress: TuneProgress) => void;
   /** With it a plan is made before the work begins, told, and refused when it does not fit. */
   readonly onPlan?: (plan: Plan) => void;
   /** Breaks off at once; on disk behind the linear or the part of the states that is at work. */
@@ -148,9 +151,13 @@ function inMemory(model: Model, method: Method, options: QuantizeOptions): Quant
       await using store = memoryStore(model, { slices, provenance });
       const quantized = await walk(model, method, { ...options, measure: measured(options), store, kernels });
       let tuned = quantized;
-      const { seed, signal } = options;
+      const { seed, signal, onTuning } = options;
       for (const tuning of tuningsOf(method)) {
-        tuned = await tune(model, tuned, { seed, signal, ...tuning, method: method.name });
+        const onProgress = (progress: TuneProgress) => {
+          tuning.onProgress?.(progress);
+          onTuning?.(progress);
+        };
+        tuned = await tune(model, tuned, { seed, signal, ...tuning, method: method.name, onProgress });
       }
       return tuned;
     },

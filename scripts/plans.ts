@@ -1,0 +1,42 @@
+/** The plans of `reproduce` by name, made alike by the process that gathers and by those that measure. */
+import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
+import { loadCorpus } from "quant-dllm";
+import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
+import { tuningFull, tuningQuick, tuningStudies } from "./tuning_studies.ts";
+
+/** What names a plan: plain data, so that it can be handed to another thread. */
+export interface PlanName {
+  readonly study: "paper" | "tuning";
+  readonly quick: boolean;
+  /** Number of seeds; that of the scale when absent. */
+  readonly seeds?: number;
+}
+
+export interface NamedPlan {
+  readonly plan: Plan;
+  readonly scale: Scale;
+  /** Every arm once for each study that asks for it. */
+  readonly arms: readonly Arm[];
+  /** Windows on which divergences are measured. */
+  readonly judge?: MarkedText;
+}
+
+/** Where calibration windows come from, and their tokens. */
+export const calibrationText = { file: "data/nanoworld/calibration.jsonl", length: 64 } as const;
+
+export function planOf({ study, quick: isQuick, seeds }: PlanName, { maskId }: Model): NamedPlan {
+  const base = study === "paper" ? isQuick ? quick : full : isQuick ? tuningQuick : tuningFull;
+  const scale = seeds === undefined ? base : { ...base, seeds: Array.from({ length: seeds }, (_, i) => i + 1) };
+  const plan = study === "paper" ? studies(scale, maskId) : tuningStudies(scale, maskId);
+  const arms = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings).concat(plan.points.map((p) => p.arm));
+  return study === "paper" ? { plan, scale, arms } : { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128) };
+}
+
+/** Statements of the world that no text teaches and no task asks. */
+export const judgeOf = (batch: number): MarkedText =>
+  worldText(createWorld({ seed: WORLD_SEED }), { batch, split: "validation" }).draw(0, 1);
+
+/** Draws the windows to calibrate on. */
+export const corpusOf = ({ tokenizer }: Model) => (count: number, seed: number): Promise<Corpus> =>
+  loadCorpus(calibrationText.file, { tokenizer, count, length: calibrationText.length, seed });

@@ -1,0 +1,239 @@
+/** What `reproduce --study tuning` runs: from the error of layers to the model's own loss, in groups of 128. */
+import {
+  type Arm,
+  choiceTasks,
+  corpusText,
+  daq,
+  gptq,
+  levels,
+  type Method,
+  simulateMasks,
+  tasks,
+  tuned,
+  type TuneOptions,
+} from "quant-dllm";
+import { createWorld, isSpared, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
+
+/** Steps of what is shown first, and of what is compared with it. */
+export interface TuningScale extends Scale {
+  readonly long: number;
+  readonly short: number;
+  /** Steps of a block. */
+  readonly block: number;
+}
+
+export const tuningFull: TuningScale = {
+  seeds: [1, 2, 3, 4, 5],
+  items: 400,
+  elboWindows: 256,
+  calibrationWindows: 128,
+  without: [],
+  long: 1500,
+  short: 400,
+  block: 400,
+};
+
+export const tuningQuick: TuningScale = {
+  ...tuningFull,
+  seeds: [1],
+  items: 50,
+  elboWindows: 32,
+  calibrationWindows: 64,
+  without: ["steps", "text"],
+  long: 6,
+  short: 4,
+  block: 4,
+};
+
+/** Windows of each step, of 64 tokens. */
+const batch = 32;
+/** Tokens that a text has when it is the calibration split alone: 57,344. */
+const calibrationWindows = 896;
+
+/** nano_mmlu, asking about persons whom a sparing text never asks about, or about the others. */
+const half = (spared: boolean): typeof tasks.nano_mmlu => ({
+  ...tasks.nano_mmlu,
+  id: spared ? "nano_mmlu spared" : "nano_mmlu asked",
+  async items(tokenizer) {
+    const end = tokenizer.encode(".")[0];
+    const items = await tasks.nano_mmlu.items(tokenizer);
+    return items.filter(({ prefix, choices, suffix }) => {
+      const question = prefix.slice(prefix.lastIndexOf(end) + 1);
+      return isSpared([...question, ...choices[0], ...suffix]) === spared;
+    });
+  },
+});
+export const asked = half(false), spared = half(true);
+
+/** What tables and figures call the arms. */
+export const tuningNames = {
+  levelsCodes: "levels + codes",
+  levelsBest: "levels + codes, KL and states",
+  plusCodes: "plus + codes",
+} as const;
+
+export function tuningStudies(scale: Scale, maskId: number): Plan {
+  const { long, short, block } = scale as TuningScale;
+  const world = createWorld({ seed: WORLD_SEED });
+  const text = worldText(world, { batch }), sparing = worldText(world, { batch, sparing: true });
+  const file = corpusText(worldText(world, { batch: calibrationWindows, split: "calibration" }).draw(0, 0), {
+    name: "nanoworld-calibration",
+    batch,
+  });
+  const masked: Arm["calibration"] = (corpus, seed) => simulateMasks(corpus, { maskId, seed });
+  const bound = { task: tasks.elbo, limit: scale.elboWindows };
+  const all = [...choiceTasks.map((task) => ({ task, limit: scale.items })), bound];
+  const arm = (label: string, method: Method | undefined, measured: Arm["tasks"] = all): Arm => ({
+    ...{ label, method, calibration: method && masked, windows: scale.calibrationWindows, tasks: measured },
+  });
+  const uniform = levels({ bits: 2, group }), plus = daq({ bits: 2, group });
+  const official = daq({ bits: 2, group, profile: "official" }), grid = gptq({ bits: 2, group });
+  const one = levels({ bits: 1, group });
+  // What is told on the way is on other windows than those that judge at the end.
+  const heldOut = (steps: number) => ({
+    text: worldText(world, { batch: 64, split: "validation" }).draw(0, 2),
+    every: Math.ceil(steps / 8),
+  });
+  const moved = (method: Method, options: Partial<TuneOptions> & Pick<TuneOptions, "what" | "steps">) =>
+    tuned(method, { text, heldOut: heldOut(options.steps), ...options });
+  const scales = (method: Method, steps = short) => moved(method, { what: "scales", steps });
+  const codes = (method: Method, steps: number, options: Partial<TuneOptions> = {}) =>
+    moved(method, { what: "codes", steps, ...ratesFor(steps), ...options });
+  const byBlock = (steps: number, loss: TuneOptions["loss"] = {}) =>
+    moved(uniform, { what: "codes", by: "block", steps, rates: { latents: 0.05 }, loss });
+
+  const L = tuningNames;
+  const main: Study = {
+    id: "tuning",
+    title: "Towards the model's loss, two bits in groups of 128",
+    settings: [
+      arm(names.full, undefined),
+      arm(names.levels, uniform),
+      arm("official", official),
+      arm("plus", plus),
+      arm("GPTQ", grid),
+      arm("one plane", one),
+      arm("levels + scales", scales(uniform)),
+      arm(L.levelsCodes, codes(uniform, long)),
+      arm("official + scales", scales(official)),
+      arm("official + codes", codes(official, short)),
+      arm("GPTQ + scales", scales(grid)),
+      arm("GPTQ + codes", codes(grid, long)),
+      arm(L.plusCodes, codes(plus, long)),
+      arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
+      arm("one plane + codes", codes(one, long)),
+      arm(L.levelsBest, codes(uniform, 2 * long, { loss: { hidden: 10 } })),
+    ],
+    pairs: [
+      ["levels + scales", names.levels],
+      [L.levelsCodes, names.levels],
+      [L.levelsCodes, "levels + scales"],
+      [L.levelsCodes, "official"],
+      ["official + scales", "official"],
+      ["official + codes", "official"],
+      [L.plusCodes, "plus"],
+      [L.plusCodes, L.levelsCodes],
+      ["GPTQ + scales", "GPTQ"],
+      ["GPTQ + codes", "GPTQ"],
+      ["levels by block, then scales", names.levels],
+      [L.levelsCodes, "levels by block, then scales"],
+      ["one plane + codes", "one plane"],
+      [L.levelsBest, L.levelsCodes],
+      [names.full, L.levelsCodes],
+      [names.full, L.levelsBest],
+    ],
+  };
+  const asking = (id: string, title: string, task: typeof asked): Study => {
+    const own = [{ task, limit: scale.items }];
+    return {
+      ...{ id, title },
+      settings: [
+        arm(names.full, undefined, own),
+        arm(names.levels, uniform, own),
+        arm("all persons asked", codes(uniform, short), own),
+        arm("half of them, KL", codes(uniform, short, { text: sparing }), own),
+        arm("half of them, KL and states", codes(uniform, short, { text: sparing, loss: { hidden: 10 } }), own),
+      ],
+      pairs: [
+        ["half of them, KL", names.levels],
+        ["half of them, KL and states", names.levels],
+        ["half of them, KL and states", "half of them, KL"],
+        ["all persons asked", "half of them, KL and states"],
+      ],
+    };
+  };
+  const ablations: Study[] = [
+    asking("spared", "Facts that the tuning text never asks for: persons who are never masked", spared),
+    asking("asked", "The other half of the persons", asked),
+    {
+      id: "loss",
+      title: "What moves, and towards what (the same number of steps)",
+      settings: [
+        arm("scales", scales(uniform)),
+        arm("codes, spans only", codes(uniform, short, { text: unmarked(text) })),
+        arm("codes", codes(uniform, short)),
+        arm("codes, norms stay", codes(uniform, short, { norms: false })),
+        arm("codes, KL and states", codes(uniform, short, { loss: { hidden: 10 } })),
+      ],
+      pairs: [
+        ["codes", "scales"],
+        ["codes", "codes, spans only"],
+        ["codes", "codes, norms stay"],
+        ["codes, KL and states", "codes"],
+      ],
+    },
+    {
+      id: "text",
+      title: "How much text (the same number of steps)",
+      settings: [
+        arm("the calibration split, 57 thousand tokens", codes(uniform, short, { text: file })),
+        arm(`${batch * 64 * short / 1000} thousand tokens`, codes(uniform, short)),
+      ],
+      pairs: [[`${batch * 64 * short / 1000} thousand tokens`, "the calibration split, 57 thousand tokens"]],
+    },
+    {
+      id: "steps",
+      title: "How long",
+      settings: [
+        arm("0", uniform),
+        arm("100", codes(uniform, 100)),
+        arm(String(short), codes(uniform, short)),
+        arm(String(long), codes(uniform, long)),
+      ],
+      pairs: [["100", "0"], [String(short), "100"], [String(long), String(short)]],
+    },
+    {
+      id: "block",
+      title: "Block by block",
+      settings: [
+        arm("by block", byBlock(block)),
+        arm("by block, masked tokens counted 4", byBlock(block, { masked: 4 })),
+        arm("by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
+      ],
+      pairs: [["by block, masked tokens counted 4", "by block"], ["by block, then scales", "by block"]],
+    },
+    {
+      id: "bits",
+      title: "What a bit buys when codes are tuned",
+      settings: [1, 2, 3].flatMap((bits) => [
+        arm(`levels ${bits}`, levels({ bits, group })),
+        arm(`levels ${bits} + codes`, codes(levels({ bits, group }), short)),
+      ]),
+      pairs: [1, 2, 3].map((bits) => [`levels ${bits} + codes`, `levels ${bits}`] as const),
+    },
+  ];
+  return { main, ablations: ablations.filter(({ id }) => !scale.without.includes(id)), points: [] };
+}
+
+/** Few steps want larger ones. */
+const ratesFor = (steps: number): Pick<TuneOptions, "rates"> => ({ rates: { latents: steps <= 1000 ? 0.05 : 0.025 } });
+
+/** The same text without its answers marked: what is masked beside the forward process are random spans. */
+function unmarked(text: TuneOptions["text"]): TuneOptions["text"] {
+  return {
+    ...text,
+    name: `${text.name}-unmarked`,
+    draw: async (seed, step) => ({ windows: (await text.draw(seed, step)).windows }),
+  };
+}
