@@ -2,7 +2,7 @@
 import type { Graph, Value } from "../onnx/graph.ts";
 import type { Architecture, StageName } from "./architecture.ts";
 import { mixture } from "./mixture.ts";
-import { add, attention, fusedAttention, headNorm, repeatHeads, rmsNorm, rope } from "../onnx/ops.ts";
+import { add, attention, flat, fusedAttention, gather, headNorm, repeatHeads, rmsNorm, rope } from "../onnx/ops.ts";
 import { type BlockParts, swiGlu } from "./parts.ts";
 
 /** RoPE tables for positions 0..length-1: cos and sin of position · theta^(-2i / headSize), each `[length, headSize / 2]` float32. */
@@ -40,14 +40,17 @@ export function block(
   return feedForward(g, a, attend(g, a, x, parts, rotation, { fused }), parts);
 }
 
-/** The attention half of a block, residual included; `until` stops at the input of that stage and returns it. */
+/**
+ * The attention half of a block, residual included; `until` stops at the input of that stage and returns it. With `rows`, int64 `[n]`, only those rows of
+ * the states, flat, are computed to the end, as `[n, width]`.
+ */
 export function attend(
   g: Graph,
   a: Architecture,
   x: Value,
   parts: BlockParts,
   { cos, sin }: Rotation,
-  { until, fused = false }: { readonly until?: StageName; readonly fused?: boolean } = {},
+  { until, fused = false, rows }: { readonly until?: StageName; readonly fused?: boolean; readonly rows?: Value } = {},
 ): Value {
   const h = rmsNorm(g, x, parts.vector("attnNorm"), a.epsilon);
   if (until === "qkv") return h;
@@ -64,7 +67,9 @@ export function attend(
   const widen = (y: Value) => repeatHeads(g, y, a.kvHeads, a.heads, a.headSize);
   const mixed = (fused ? fusedAttention : attention)(g, q, widen(k), widen(project("v")), a.heads);
   if (until === "out") return mixed;
-  return add(g, x, parts.linear("o", mixed));
+  if (!rows) return add(g, x, parts.linear("o", mixed));
+  const taken = (y: Value) => gather(g, flat(g, y), rows);
+  return add(g, taken(x), parts.linear("o", taken(mixed)));
 }
 
 /** The feed-forward half of a block, residual included; `until` stops at the input of that stage and returns it. With experts only at "gateUp". */

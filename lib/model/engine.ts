@@ -68,9 +68,18 @@ export class Engine implements AsyncDisposable {
     return this.#run("block", x, w);
   }
 
-  /** The attention half of a block: the states between attention and feed-forward network; in `into` when it is given. */
-  attend(x: Hidden, w: BlockTensors, { into }: Into = {}): Promise<Hidden> {
-    return this.#run("attention", x, w, into);
+  /**
+   * The attention half of a block: the states between attention and feed-forward network; in `into` when it is given. With `rows`, flat, only those: what
+   * they give is a batch of single tokens, which may go through the other half.
+   */
+  async attend(
+    x: Hidden,
+    w: BlockTensors,
+    { into, rows }: Into & { readonly rows?: Int32Array } = {},
+  ): Promise<Hidden> {
+    if (!rows) return await this.#run("attention", x, w, into);
+    const { data } = await this.#run("attention", x, w, into, rows);
+    return { batch: rows.length, time: 1, data };
   }
 
   /** The feed-forward half of a block, of what `attend` gave; in `into` when it is given. */
@@ -200,14 +209,17 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Runs a graph from the states x; its session refuses feeds that it does not declare. */
-  async #run(part: GraphPart, x: Hidden, w: BlockTensors, into?: Float32Array): Promise<Hidden> {
+  async #run(part: GraphPart, x: Hidden, w: BlockTensors, into?: Float32Array, rows?: Int32Array): Promise<Hidden> {
     const a = this.architecture;
     if (x.time > a.maxLength) {
       throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
     }
     const used = weightsOf(a, part);
     const turns = used.includes("q");
-    const session = await this.#session(part, (g) => g.output("y", this.#part(g, part, turns)));
+    const session = await this.#session(rows ? `${part} of rows` : part, (g) => {
+      const chosen = rows && g.input("rows", "int64", ["n"]);
+      g.output("y", this.#part(g, part, turns, chosen));
+    });
     const feeds: Record<string, Feed> = { x: { dims: [x.batch, x.time, a.width], data: x.data } };
     for (const name of used) feeds[name] = { dims: weightShape(a, name), data: w[name] };
     if (turns) {
@@ -216,12 +228,14 @@ export class Engine implements AsyncDisposable {
       feeds.cos = { dims: [x.time, half], data: this.#tables.cos.subarray(0, x.time * half) };
       feeds.sin = { dims: [x.time, half], data: this.#tables.sin.subarray(0, x.time * half) };
     }
-    const dims = into && [x.batch, x.time, into.length / (x.batch * x.time)];
+    if (rows) feeds.rows = { dims: [rows.length], data: BigInt64Array.from(rows, BigInt) };
+    const count = rows?.length ?? x.batch * x.time;
+    const dims = into && [...(rows ? [count] : [x.batch, x.time]), into.length / count];
     const { y } = await session.run(feeds, into && { y: { dims: dims!, data: into } });
     return { batch: x.batch, time: x.time, data: into ?? y.data };
   }
 
-  #part(g: Graph, part: GraphPart, turns: boolean): Value {
+  #part(g: Graph, part: GraphPart, turns: boolean, rows?: Value): Value {
     const a = this.architecture;
     const x = g.input("x", "float32", ["batch", "time", a.width]);
     const inputs = new Map<BlockWeight, Value>();
@@ -238,7 +252,7 @@ export class Engine implements AsyncDisposable {
       case "block":
         return block(g, a, x, parts, rotation, { fused });
       case "attention":
-        return attend(g, a, x, parts, rotation, { fused });
+        return attend(g, a, x, parts, rotation, { fused, rows });
       case "feedForward":
         return feedForward(g, a, x, parts);
       case "qkv":

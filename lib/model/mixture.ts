@@ -3,7 +3,7 @@ import type { Architecture } from "./architecture.ts";
 import type { BlockParts } from "./parts.ts";
 import { swiGlu } from "./parts.ts";
 import type { Graph, Value } from "../onnx/graph.ts";
-import { div, gather, matmul, mul, reduceSum, reshape, softmax } from "../onnx/ops.ts";
+import { div, flat, gather, matmul, mul, reduceSum, reshape, softmax } from "../onnx/ops.ts";
 
 /**
  * Routing weights `[n, experts]` of h `[n, width]`: softmax over all experts, kept for the `active` largest (ties to the lowest index) and zero
@@ -20,22 +20,22 @@ export function routing(g: Graph, a: Architecture, h: Value, router: Value): Val
   return g.append("ScatterElements", [zeros, indices, kept], [{ shape: [n, count] }], { axis: 1 })[0];
 }
 
-/** Σ over experts of weight · down(silu(gate h) · up h), each expert on its own tokens only; h `[batch, time, width]`. */
+/** Σ over experts of weight · down(silu(gate h) · up h), each expert on its own tokens only; h `[batch, time, width]` or `[n, width]`. */
 export function mixture(g: Graph, a: Architecture, h: Value, parts: BlockParts): Value {
-  const [batch, time] = h.shape;
-  const n = typeof batch === "number" && typeof time === "number" ? batch * time : "n";
-  const flat = reshape(g, h, [n, a.width]);
-  const weights = routing(g, a, flat, parts.vector("router"));
-  let sum = mul(g, flat, g.scalar(0));
+  const matrix = h.shape.length === 2 ? h : flat(g, h), [n] = matrix.shape;
+  const weights = routing(g, a, matrix, parts.vector("router"));
+  let sum = mul(g, matrix, g.scalar(0));
   for (let e = 0; e < a.experts!.count; e++) {
+    const m = `tokens of ${e}`;
     const column = g.append("Gather", [weights, g.ints(e)], [{ shape: [n, 1] }], { axis: 1 })[0];
-    const chosen = g.append("NonZero", [reshape(g, column, [n])], [{ type: "int64", shape: [1, "m"] }])[0];
-    const rows = reshape(g, chosen, ["m"]);
-    const y = parts.linear(`experts.${e}.down`, swiGlu(g, gather(g, flat, rows), parts, `experts.${e}.`));
+    const chosen = g.append("NonZero", [reshape(g, column, [n])], [{ type: "int64", shape: [1, m] }])[0];
+    const rows = reshape(g, chosen, [m]);
+    const y = parts.linear(`experts.${e}.down`, swiGlu(g, gather(g, matrix, rows), parts, `experts.${e}.`));
     const scaled = mul(g, y, gather(g, column, rows));
-    const at = reshape(g, chosen, ["m", 1]);
+    const at = reshape(g, chosen, [m, 1]);
     sum = g.append("ScatterND", [sum, at, scaled], [{ shape: [n, a.width] }], { reduction: "add" })[0];
   }
+  if (matrix === h) return sum;
   // The leading dimensions are only known at run time: take them from h.
   const lead = g.append("Shape", [h], [{ type: "int64", shape: [3] }])[0];
   return g.append("Reshape", [sum, lead], [{ shape: h.shape }])[0];

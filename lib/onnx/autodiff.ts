@@ -59,7 +59,7 @@ const rules: Record<string, Rule> = {
   LogSoftmax: (g, { inputs: [x] }, dy) => [sub(g, dy, mul(g, softmax(g, x), sumLast(g, dy)))],
   ReduceSum: (g, { inputs: [x, axes], attributes }, dy) => {
     const kept = x.shape.map((d, i) => g.intsOf(axes).includes(i) ? 1 : d);
-    return [mul(g, attributes.keepdims === 1 ? dy : reshape(g, dy, kept), ones(g, x))];
+    return [add(g, zerosLike(g, x), attributes.keepdims === 1 ? dy : reshape(g, dy, kept))];
   },
   Reshape: (g, { inputs: [x] }, dy) => [reshape(g, dy, x.shape)],
   // What was repeated is summed, as after any broadcast.
@@ -80,10 +80,10 @@ const rules: Record<string, Rule> = {
   Gather: gatherRule,
   GatherElements: (g, { inputs: [x, index] }, dy) => [mul(g, oneHotRows(g, index, x.shape[1] as number), dy)],
   // The largest of each row of a matrix: their gradients go back to where they stood.
-  TopK: (g, { inputs: [x], outputs: [, index] }, dy) => [scatter(g, zeros(g, x.shape as number[]), index, dy)],
+  TopK: (g, { inputs: [x], outputs: [, index] }, dy) => [scatter(g, zerosLike(g, x), index, dy)],
   // Rows of a matrix with some entries set anew: the old entries no longer count.
   ScatterElements: (g, { inputs: [, index, updates] }, dy) => [
-    scatter(g, dy, index, zeros(g, updates.shape as number[])),
+    scatter(g, dy, index, zerosLike(g, updates)),
     undefined,
     g.append("GatherElements", [dy, index], [{ shape: updates.shape }], { axis: 1 })[0],
   ],
@@ -103,19 +103,19 @@ function gatherRule(g: Graph, { inputs: [table, indices], attributes }: Node, dy
     return [matmul(g, dy, oneHot)];
   }
   const [rows, width] = table.shape as number[];
-  if (indices.shape.every((d) => typeof d === "number")) {
+  if (!indices.distinct && indices.shape.every((d) => typeof d === "number")) {
     // Rows are summed by a product with the one-hot matrix of the indices: parallel, and exact on repeated indices.
     const oneHot = oneHotRows(g, reshape(g, indices, [size(indices), 1]), rows);
     return [matmul(g, oneHot, reshape(g, dy, [size(indices), width]), { transA: true })];
   }
   // How many there are is only known at run time. Rows that are added in place must differ, as those that NonZero gives do.
-  if (!comesFrom(g, indices, "NonZero")) {
+  if (!indices.distinct && !comesFrom(g, indices, "NonZero")) {
     throw new TypeError(
       "Cannot differentiate: rows are gathered at indices whose number is not known and that may repeat",
     );
   }
   const at = reshape(g, indices, [indices.shape[0], 1]);
-  return [g.append("ScatterND", [zeros(g, [rows, width]), at, dy], [table], { reduction: "add" })[0]];
+  return [g.append("ScatterND", [zerosLike(g, table), at, dy], [table], { reduction: "add" })[0]];
 }
 
 /** Whether a value is what an operator gives, at most reshaped. */
@@ -176,9 +176,14 @@ function scatter(g: Graph, x: Value, index: Value, updates: Value): Value {
 }
 
 /** Not a stored constant: it may be as large as the states. */
-const zeros = (g: Graph, shape: readonly number[]): Value =>
-  g.append("ConstantOfShape", [g.ints(...shape)], [{ shape }])[0];
+function zerosLike(g: Graph, { shape, ...x }: Value): Value {
+  const known = shape.every((d) => typeof d === "number");
+  const target = known
+    ? g.ints(...shape)
+    : g.append("Shape", [{ ...x, shape }], [{ type: "int64", shape: [shape.length] }])[0];
+  return g.append("ConstantOfShape", [target], [{ shape }])[0];
+}
+
 const range = (g: Graph, n: number): Value => g.ints(...Array.from({ length: n }, (_, i) => i));
 const size = (x: Value): number => (x.shape as number[]).reduce((a, b) => a * b, 1);
 const sumLast = (g: Graph, x: Value): Value => reduceSum(g, x, [x.shape.length - 1]);
-const ones = (g: Graph, x: Value): Value => g.constant(new Float32Array(size(x)).fill(1), x.shape as number[]);

@@ -16,6 +16,8 @@ export interface Value {
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly Dimension[];
+  /** Whether numbers are known to differ from one another, as indices that rows are added at in place must. */
+  readonly distinct?: boolean;
 }
 
 /** One operator as it was appended: what the differentiation walks. */
@@ -46,17 +48,38 @@ export const absent: Value = { name: "", type: "float32", shape: [] };
 export class Graph {
   readonly nodes: Node[] = [];
   readonly #inputs: Value[] = [];
+  readonly #given = new Set<string>();
   readonly #outputs: Value[] = [];
   readonly #constants: { value: Value; bytes: Uint8Array }[] = [];
   readonly #external: { value: Value; bytes: Uint8Array }[] = [];
   readonly #scalars = new Map<string, Value>();
   #count = 0;
 
-  /** Declares an input of the graph. */
-  input(name: string, type: ElementType, shape: readonly Dimension[]): Value {
-    const value = { name, type, shape };
+  /** Declares an input of the graph. The serialised one has it if an output needs it. */
+  input(
+    name: string,
+    type: ElementType,
+    shape: readonly Dimension[],
+    { distinct = false }: { readonly distinct?: boolean } = {},
+  ): Value {
+    const value = { name, type, shape, distinct };
     this.#inputs.push(value);
     return value;
+  }
+
+  /** Makes a value an input, called by its own name, in place of the operator behind it, which must give nothing else. */
+  given(value: Value): void {
+    this.#given.add(value.name);
+    this.#inputs.push(value);
+  }
+
+  get outputs(): readonly Value[] {
+    return this.#outputs;
+  }
+
+  /** The names of the inputs that an output needs. */
+  get inputs(): readonly string[] {
+    return this.#used().map(({ name }) => name);
   }
 
   /** A tensor that is stored in the graph. */
@@ -102,8 +125,9 @@ export class Graph {
     return values;
   }
 
-  /** Names a value as an output of the graph. */
+  /** Names a value as an output of the graph; by its own name it is one as it is. */
   output(name: string, value: Value): void {
+    if (name === value.name) return void this.#outputs.push(value);
     // An Identity keeps internal names free of what callers call their outputs; onnxruntime removes it.
     const named = { ...value, name };
     this.nodes.push({ op: "Identity", inputs: [value], outputs: [named], attributes: {} });
@@ -127,7 +151,7 @@ export class Graph {
       opsetImport: [{ domain: "", version: 21 }, { domain: "com.microsoft", version: 1 }],
       graph: {
         name: "graph",
-        input: this.#inputs.map(info),
+        input: this.#used().map(info),
         output: this.#outputs.map(info),
         initializer: [
           ...this.#constants.map(({ value, bytes }) => ({ ...tensorInfo(value), rawData: bytes })),
@@ -157,11 +181,17 @@ export class Graph {
   #live(): Node[] {
     const needed = new Set(this.#outputs.map(({ name }) => name));
     const live = this.nodes.toReversed().filter(({ inputs, outputs }) => {
-      if (!outputs.some(({ name }) => needed.has(name))) return false;
+      if (!outputs.some(({ name }) => needed.has(name) && !this.#given.has(name))) return false;
       inputs.forEach(({ name }) => needed.add(name));
       return true;
     });
     return live.reverse();
+  }
+
+  /** The inputs that an output needs. */
+  #used(): Value[] {
+    const read = new Set(this.#live().flatMap(({ inputs }) => inputs.map(({ name }) => name)));
+    return this.#inputs.filter(({ name }) => read.has(name));
   }
 
   #store(where: { value: Value; bytes: Uint8Array }[], data: TensorData, shape: readonly number[]): Value {

@@ -13,12 +13,17 @@ export function matmul(g: Graph, A: Value, B: Value, { transA = false, transB = 
   return g.append(op, [A, B], [{ type: A.type, shape }], { transA: Number(transA), transB: Number(transB) })[0];
 }
 
+/** The rows of x `[batch, time, width]` as a matrix. */
+export function flat(g: Graph, x: Value): Value {
+  const [batch, time, width] = x.shape;
+  return reshape(g, x, [typeof batch === "number" && typeof time === "number" ? batch * time : "rows", width]);
+}
+
 /** x Wᵀ of a linear layer, x `[..., in]`, W `[out, in]`: one product over all positions. */
 export function linear(g: Graph, x: Value, W: Value): Value {
-  const [batch, time, width] = x.shape;
-  const rows = typeof batch === "number" && typeof time === "number" ? batch * time : "rows";
-  const y = matmul(g, reshape(g, x, [rows, width]), W, { transB: true });
-  if (rows !== "rows") return reshape(g, y, [batch, time, W.shape[0]]);
+  const [batch, time] = x.shape;
+  const y = matmul(g, flat(g, x), W, { transB: true });
+  if (typeof y.shape[0] === "number") return reshape(g, y, [batch, time, W.shape[0]]);
   // The batch is only known at run time: take both leading dimensions from x.
   const lead = g.append("Shape", [x], [{ type: "int64", shape: [2] }], { start: 0, end: 2 })[0];
   const target = g.append("Concat", [lead, g.ints(-1)], [{ type: "int64", shape: [3] }], { axis: 0 })[0];

@@ -1,18 +1,9 @@
-/** The gradient of half a block: what comes back through it, and what its weights get. The half is the one that inference runs, computed again from its input. */
-import {
-  type Architecture,
-  attentionWeights,
-  type BlockWeight,
-  feedForwardWeights,
-  type Half,
-  weightShape,
-} from "../model/architecture.ts";
-import { attend, feedForward, ropeTables } from "../model/block.ts";
+/** The gradient of half a block: what comes back through it, and what its weights get. The half is the one that inference runs. */
+import { type Architecture, type Half, weightShape } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
-import { denseParts } from "../model/parts.ts";
-import { gradients } from "../onnx/autodiff.ts";
-import { Graph } from "../onnx/graph.ts";
+import type { Dimension, Value } from "../onnx/graph.ts";
 import type { Feed, Session } from "../runtime/runtime.ts";
+import { halfGraph, type Pass, weightsOf } from "./half_graph.ts";
 
 /** What half a block gives back. */
 export interface HalfGradients {
@@ -22,48 +13,101 @@ export interface HalfGradients {
   readonly weights: BlockTensors;
 }
 
-/** Gradients of the blocks of one architecture. Weights enter as inputs: one session serves a half of every block, for states of a shape `[batch, time]`. */
+/** What a forward pass computed that the way back reads, under names that only this file knows. */
+export type Kept = Readonly<Record<string, Feed>>;
+
+/** A session, and what it takes and gives. */
+interface Opened {
+  readonly session: Session;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly Value[];
+}
+
+/** Half a block with its weights. */
+export interface HalfBlock {
+  readonly half: Half;
+  readonly weights: BlockTensors;
+  /** With the attention half: only these rows leave it, flat and ascending, as a batch of single tokens. */
+  readonly rows?: Int32Array;
+}
+
+/**
+ * Gradients of the blocks of one architecture. Weights enter as inputs: one session serves a half of every block; for attention, of states of a shape
+ * `[batch, time]`.
+ */
 export class BlockVjp implements AsyncDisposable {
-  readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #sessions = new Map<string, Promise<Opened>>();
+  /** Memory for what is kept, used again once the way back has read it: fresh memory takes longer than most operators. */
+  readonly #free = new Map<string, Float32Array[]>();
   /** Outputs, used again and again. */
-  readonly #weights: Record<BlockWeight, Float32Array> = {};
+  readonly #weights: Record<string, Float32Array> = {};
   /** Two of them, since one holds what came back through the half above, which enters here. */
   #states: [Float32Array, Float32Array] = [new Float32Array(0), new Float32Array(0)];
 
   constructor(readonly engine: Engine) {}
 
-  /** The product of `dOut` `[batch, time, width]`, the gradient with respect to what left the half, with the Jacobian of the half at x with the block's `weights`. */
+  /** Half a block as inference runs it, with what the way back would otherwise compute again. */
+  async forward(x: Hidden, own: HalfBlock): Promise<{ readonly y: Hidden; readonly kept: Kept }> {
+    const { outputs } = await this.#session("forward", x, own);
+    const count = own.rows?.length ?? x.batch * x.time, into: Record<string, Feed> = {};
+    for (const { name, shape } of outputs) {
+      const dims = shape.map((d) => d === "n" ? count : d);
+      if (name !== "y" && isKnown(dims)) into[name] = { dims, data: this.#take(`${own.half} ${name}`, size(dims)) };
+    }
+    const { y, ...kept } = await this.#run("forward", x, own, {}, into);
+    const [batch, time] = own.rows ? [count, 1] : [x.batch, x.time];
+    return { y: { batch, time, data: y.data }, kept };
+  }
+
+  /**
+   * The product of `dOut`, the gradient with respect to what left the half, with the Jacobian of the half at x. What is not `kept` is computed again from x.
+   */
   async run(
     x: Hidden,
-    { half, dOut, weights }: { readonly half: Half; readonly dOut: Float32Array; readonly weights: BlockTensors },
+    { dOut, kept, ...own }: HalfBlock & { readonly dOut: Float32Array; readonly kept?: Kept },
   ): Promise<HalfGradients> {
     const a = this.engine.architecture;
-    const dims = [x.batch, x.time, a.width];
-    if (dOut.length !== x.data.length) {
+    const length = own.rows ? own.rows.length * a.width : x.data.length;
+    if (dOut.length !== length) {
       throw new TypeError(
-        `Cannot go back through half a block: the gradient has ${dOut.length} numbers, its output ${x.data.length}`,
+        `Cannot go back through half a block: the gradient has ${dOut.length} numbers, its output ${length}`,
       );
     }
-    if (x.time > a.maxLength) {
-      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
+    const into: Record<string, Feed> = { dX: { dims: dimsOf(a, x, own.half), data: this.#nextStates(x.data.length) } };
+    const gradients: Record<string, Float32Array> = {};
+    for (const name of weightsOf(a, own.half)) {
+      gradients[name] = this.#weights[name] ??= new Float32Array(own.weights[name].length);
+      into[`d.${name}`] = { dims: weightShape(a, name), data: gradients[name] };
     }
-    const session = await this.#session(half, x);
-    const feeds: Record<string, Feed> = { x: { dims, data: x.data }, dOut: { dims, data: dOut } };
-    const into: Record<string, Feed> = { dX: { dims, data: this.#nextStates(x.data.length) } };
-    const gradients: Record<BlockWeight, Float32Array> = {};
-    for (const name of weightsOf(a, half)) {
-      const shape = weightShape(a, name);
-      feeds[name] = { dims: shape, data: weights[name] };
-      gradients[name] = this.#weights[name] ??= new Float32Array(weights[name].length);
-      into[`d.${name}`] = { dims: shape, data: gradients[name] };
-    }
-    await session.run(feeds, into);
+    const out = { ...x, ...(own.rows && { batch: own.rows.length, time: 1 }), data: dOut };
+    const dims = own.rows ? [own.rows.length, a.width] : dimsOf(a, out, own.half);
+    await this.#run(kept ? "backward" : "whole", x, own, { ...kept, dOut: { dims, data: dOut } }, into);
+    for (const [name, { data }] of Object.entries(kept ?? {})) this.#give(`${own.half} ${name}`, data);
     return { dX: into.dX.data as Float32Array, weights: gradients };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#sessions.values()].map(async (s) => (await s)[Symbol.asyncDispose]()));
+    await Promise.all([...this.#sessions.values()].map(async (s) => (await s).session[Symbol.asyncDispose]()));
     this.#sessions.clear();
+  }
+
+  async #run(
+    pass: Pass,
+    x: Hidden,
+    own: HalfBlock,
+    more: Kept = {},
+    into: Record<string, Feed> = {},
+  ) {
+    const a = this.engine.architecture;
+    if (x.time > a.maxLength) {
+      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
+    }
+    const { half, weights, rows } = own;
+    const { session, inputs } = await this.#session(pass, x, own);
+    const feeds: Record<string, Feed> = { ...more, x: { dims: dimsOf(a, x, half), data: x.data } };
+    if (rows) feeds.rows = { dims: [rows.length], data: BigInt64Array.from(rows, BigInt) };
+    for (const name of weightsOf(a, half)) feeds[name] = { dims: weightShape(a, name), data: weights[name] };
+    return await session.run(Object.fromEntries(inputs.map((name) => [name, feeds[name]])), into);
   }
 
   /** The other one of the two arrays for dX. */
@@ -73,36 +117,36 @@ export class BlockVjp implements AsyncDisposable {
     return this.#states[0];
   }
 
-  #session(half: Half, { batch, time }: Hidden): Promise<Session> {
-    const key = `${half} ${batch} x ${time}`;
+  #session(pass: Pass, { batch, time }: Hidden, { half, rows }: HalfBlock): Promise<Opened> {
+    const key = half === "feedForward" ? `${pass} ${half}` : `${pass} ${half} ${batch} x ${time} ${rows !== undefined}`;
     let session = this.#sessions.get(key);
     if (!session) {
-      const graph = graphOf(this.engine.architecture, { half, batch, time });
-      this.#sessions.set(key, session = this.engine.runtime.session(graph));
+      const g = halfGraph(this.engine.architecture, { pass, half, batch, time, rows: rows !== undefined });
+      const { inputs, outputs } = g;
+      const open = async () => ({ session: await this.engine.runtime.session(g.encode()), inputs, outputs });
+      this.#sessions.set(key, session = open());
     }
     return session;
   }
+
+  #take(key: string, length: number): Float32Array {
+    const held = this.#free.get(key)?.pop();
+    return held && held.buffer.byteLength >= 4 * length
+      ? new Float32Array(held.buffer, 0, length)
+      : new Float32Array(length);
+  }
+
+  #give(key: string, data: Feed["data"]): void {
+    if (!(data instanceof Float32Array)) return;
+    const held = this.#free.get(key);
+    if (held) held.push(data);
+    else this.#free.set(key, [data]);
+  }
 }
 
-const weightsOf = (a: Architecture, half: Half) => half === "attention" ? attentionWeights(a) : feedForwardWeights(a);
+/** The feed-forward half sees rows. */
+const dimsOf = ({ width }: Architecture, { batch, time }: Hidden, half: Half) =>
+  half === "attention" ? [batch, time, width] : [batch * time, width];
 
-function graphOf(
-  a: Architecture,
-  { half, batch, time }: { readonly half: Half; readonly batch: number; readonly time: number },
-): Uint8Array {
-  const g = new Graph();
-  const x = g.input("x", "float32", [batch, time, a.width]);
-  const dOut = g.input("dOut", "float32", [batch, time, a.width]);
-  const names = weightsOf(a, half);
-  const weights = new Map(names.map((name) => [name, g.input(name, "float32", weightShape(a, name))]));
-  const parts = denseParts(g, (name) => weights.get(name)!);
-  const output = () => {
-    if (half === "feedForward") return feedForward(g, a, x, parts);
-    const tables = ropeTables(a, time), shape = [time, a.headSize / 2];
-    return attend(g, a, x, parts, { cos: g.constant(tables.cos, shape), sin: g.constant(tables.sin, shape) });
-  };
-  const [dX, ...rest] = gradients(g, output(), [x, ...weights.values()], { dy: dOut });
-  g.output("dX", dX);
-  names.forEach((name, i) => g.output(`d.${name}`, rest[i]));
-  return g.encode();
-}
+const isKnown = (dims: readonly Dimension[]): dims is readonly number[] => dims.every((d) => typeof d === "number");
+const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);

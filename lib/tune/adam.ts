@@ -22,13 +22,14 @@ export class Adam {
 
   /** Moves x against the gradient; `factor` is that of the schedule, `count` the number of this step, from 1. */
   step(gradient: Float32Array, { factor, count }: { readonly factor: number; readonly count: number }): void {
-    const { rate, beta1, beta2 } = this.options, m = this.#m, v = this.#v;
+    const { rate, beta1, beta2 } = this.options, x = this.x, m = this.#m, v = this.#v;
     const size = factor * rate / (1 - beta1 ** count), correction = 1 / (1 - beta2 ** count);
+    const toward1 = 1 - beta1, toward2 = 1 - beta2;
     for (let i = 0; i < m.length; i++) {
       const g = gradient[i];
-      m[i] += (1 - beta1) * (g - m[i]);
-      v[i] += (1 - beta2) * (g * g - v[i]);
-      this.x[i] -= size * m[i] / (Math.sqrt(v[i] * correction) + EPSILON);
+      m[i] += toward1 * (g - m[i]);
+      v[i] += toward2 * (g * g - v[i]);
+      x[i] -= size * m[i] / (Math.sqrt(v[i] * correction) + EPSILON);
     }
   }
 

@@ -13,7 +13,7 @@ import { backward, forward, memoryTape } from "../../lib/train/backward.ts";
 import { gradientGraph, parametersOf } from "../../lib/train/graph.ts";
 import { addRelativeError } from "../../lib/train/hidden_loss.ts";
 import { KlHead } from "../../lib/train/kl_head.ts";
-import { BlockVjp } from "../../lib/train/vjp.ts";
+import { BlockVjp, type Kept } from "../../lib/train/vjp.ts";
 import { distance } from "../layers.ts";
 import { logSoftmax as plainLogSoftmax, referencePass } from "../model/reference.ts";
 import { arraysOf, familyConfigs, randomTokens, tinyConfig, tinyModel } from "../model/tiny.ts";
@@ -30,20 +30,28 @@ function maskedBatch(a: Architecture, { batch, time, seed }: { batch: number; ti
   return { tokens, batch, time, positions, weights: Float32Array.from(positions, () => 0.5 + r.next()) };
 }
 
+/** What a pass may leave out. */
+interface Shortcuts {
+  /** States of no use: those whose rows the divergence does not read. */
+  rows?: boolean;
+  /** Computing the forward pass again. */
+  kept?: boolean;
+}
+
 /** Σ weight · KL(teacher || student) and its gradient in every weight that the student's blocks and final norm have, blocks one at a time. */
 async function streamed(
-  { teacher, student, chunk }: { teacher: Model; student: Model; chunk?: number },
+  { teacher, student, chunk, rows: fewer, kept }: { teacher: Model; student: Model; chunk?: number } & Shortcuts,
   { tokens, batch, time, positions, weights }: ReturnType<typeof maskedBatch>,
 ) {
   const { engine } = student, arrays = arraysOf(student);
   await using vjp = new BlockVjp(engine);
   await using head = new KlHead(engine);
-  const wanted = await forward(engine, { x: await teacher.embed(tokens, batch), weights: teacher.weights });
-  const tape = memoryTape();
-  const last = await forward(engine, { x: await student.embed(tokens, batch), weights: student.weights, tape });
-  const rows = student.rowsBehind(positions, time);
+  const behind = student.rowsBehind(positions, time), rows = fewer ? behind : undefined;
+  const wanted = await forward(engine, { x: await teacher.embed(tokens, batch), weights: teacher.weights, rows });
+  const tape = memoryTape(), x = await student.embed(tokens, batch);
+  const last = await forward(engine, { x, weights: student.weights, tape, rows, vjp: kept ? vjp : undefined });
   const { kl, dX, dNorm } = await head.run(last, {
-    rows,
+    rows: fewer ? behind.map((_, i) => i) : behind,
     weights,
     teacher: (rows) => teacher.forward.head(wanted, rows),
     norm: arrays.finalNorm,
@@ -55,6 +63,7 @@ async function streamed(
     weights: student.weights,
     tape,
     dOut: dX,
+    rows,
     onBlock(layer, gradients) {
       seen.push(layer);
       blocks[layer] = Object.fromEntries(Object.entries(gradients).map(([name, x]) => [name, x.slice()]));
@@ -88,7 +97,7 @@ for (const [name, config] of Object.entries(families)) {
     await using student = await tinyModel({ config, seed: 2 });
     const a = student.architecture;
     const batch = maskedBatch(a, { batch: 2, time: 6, seed: 3 });
-    const found = await streamed({ teacher, student, chunk: 4 }, batch);
+    const found = await streamed({ teacher, student, chunk: 4, rows: true, kept: true }, batch);
     assertEquals(found.seen, [1, 0]);
     const held = arraysOf(student);
     const finalNorm = Float64Array.from(held.finalNorm);
@@ -139,6 +148,53 @@ for (const [name, config] of Object.entries(families)) {
     assert(idle.every((n) => n.includes("experts")) && idle.length <= 2 * 3 * 3, `no gradient in ${idle}`);
   });
 }
+
+for (const [name, config] of Object.entries(families)) {
+  Deno.test(`${name}: gradients are the same for all rows or those wanted, and with what was kept or computed again`, async () => {
+    await using teacher = await tinyModel({ config, seed: 1 });
+    await using student = await tinyModel({ config, seed: 2 });
+    const batch = maskedBatch(student.architecture, { batch: 2, time: 6, seed: 3 });
+    const wanted = await streamed({ teacher, student }, batch);
+    for (const shortcuts of [{ rows: true }, { kept: true }, { rows: true, kept: true }]) {
+      const found = await streamed({ teacher, student, ...shortcuts }, batch);
+      const close = (what: string, x: Float32Array, y: Float32Array) => {
+        const off = distance(x, y) / (largest(y) || 1);
+        assert(off <= BACKWARD_RELATIVE, `${JSON.stringify(shortcuts)}: ${what} is off by ${off} of its largest entry`);
+      };
+      assert(Math.abs(found.kl / wanted.kl - 1) < 1e-5);
+      close("the gradient of the embedding", found.dEmbed, wanted.dEmbed);
+      wanted.blocks.forEach((block, layer) =>
+        Object.entries(block).forEach(([name, x]) =>
+          close(`the gradient of ${layer}.${name}`, found.blocks[layer][name], x)
+        )
+      );
+    }
+  });
+}
+
+Deno.test("what is kept of several forward passes is their own, whatever memory is used again", async () => {
+  await using model = await tinyModel();
+  await using vjp = new BlockVjp(model.engine);
+  const weights = await model.weights.block(0);
+  for (const half of ["attention", "feedForward"] as const) {
+    const xs = [await model.embed(randomTokens(6, 1), 1), await model.embed(randomTokens(6, 2), 1)];
+    const dOut = new Float32Array(xs[0].data.length).fill(1);
+    const back = async (x: Hidden, kept?: Kept) => (await vjp.run(x, { half, weights, dOut, kept })).dX.slice();
+    const wanted = [await back(xs[0]), await back(xs[1])];
+    for (let round = 0; round < 2; round++) {
+      const both = [await vjp.forward(xs[0], { half, weights }), await vjp.forward(xs[1], { half, weights })];
+      for (const i of [1, 0]) assert(distance(await back(xs[i], both[i].kept), wanted[i]) <= 1e-6 * largest(wanted[i]));
+    }
+  }
+});
+
+Deno.test("rows that are not there, or not ascending, are refused", async () => {
+  await using model = await tinyModel();
+  const { engine, weights } = model, x = await model.embed(randomTokens(6, 1), 1);
+  for (const rows of [Int32Array.of(1, 6), Int32Array.of(2, 2), Int32Array.of(-1)]) {
+    await assertRejects(() => forward(engine, { x, weights, rows }), RangeError, "wanted ascending ones below 6");
+  }
+});
 
 Deno.test("an expert that no token is sent to has the gradient zero, whatever the call before left", async () => {
   await using model = await tinyModel({ config: familyConfigs["LLaDA-MoE"], seed: 1 });

@@ -9,23 +9,8 @@ import { concat } from "../../tensor/concat.ts";
 import type { QuantizedLinear } from "../method.ts";
 import { blockOrders, bytesOf, bytesTensor, groupOf, halvesOf, halvesTensor } from "./grouped.ts";
 import { rowScalesOf, rowScaleTensors } from "./row_scales.ts";
-import type { Latents, Scales, Tunable } from "./tunable.ts";
-
-/** A group of columns: where it lies, its codes, and where its scales begin. */
-interface Group {
-  readonly start: number;
-  readonly width: number;
-  readonly order: number;
-  /** Planes with scales of their own. */
-  readonly planes: number;
-  /** u of each code and plane, `[2^order, planes]`. */
-  readonly units: Float64Array;
-  /** `[rows, width]`. */
-  readonly codes: Uint8Array;
-  /** Row scales of plane k begin at row + k · rows, column scales at column + k · width. */
-  readonly row: number;
-  readonly column: number;
-}
+import { addGradients, decode, follow, followLevels, type Group } from "./group_loops.ts";
+import type { Scales, Tunable } from "./tunable.ts";
 
 export function tunableGroups(given: QuantizedLinear): Tunable {
   let q = given;
@@ -44,8 +29,13 @@ export function tunableGroups(given: QuantizedLinear): Tunable {
       }
       let changed = 0;
       for (const group of groups) {
-        if (moving) changed += follow(group, { ...moving, a, c, rows, cols });
-        decode(group, { W, a, c, rows, cols });
+        const settled = { W, a, c, rows, cols };
+        if (!moving) decode(group, settled);
+        else if (group.planes === 1) changed += followLevels(group, { ...settled, ...moving });
+        else {
+          changed += follow(group, { ...settled, ...moving });
+          decode(group, settled);
+        }
       }
       moved ||= changed > 0;
       return changed;
@@ -79,14 +69,6 @@ export function tunableGroups(given: QuantizedLinear): Tunable {
   };
 }
 
-/** The scales of a linear, `[...]` float32, and its shape: what the loops read. */
-interface Settled {
-  readonly a: Float32Array;
-  readonly c: Float32Array;
-  readonly rows: number;
-  readonly cols: number;
-}
-
 function groupsOf(q: QuantizedLinear): Group[] {
   const [rows, cols] = q.shape, size = groupOf(q), codes = bytesOf(q, "codes");
   let byte = 0, row = 0, column = 0;
@@ -116,71 +98,4 @@ function scaleTensors(q: QuantizedLinear, { row_scale, col_scale }: Scales): Qua
     }
   }
   return { ...rowScaleTensors(q, row_scale), col_scale: halvesTensor(col_scale, q.tensors.col_scale.shape) };
-}
-
-function decode(
-  { start, width, planes, units, codes, row, column }: Group,
-  { W, a, c, rows, cols }: Settled & { readonly W: Float32Array },
-): void {
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < width; j++) {
-      const unit = codes[i * width + j] * planes;
-      let sum = 0;
-      for (let k = 0; k < planes; k++) sum += units[unit + k] * (a[row + k * rows + i] * c[column + k * width + j]);
-      W[i * cols + start + j] = sum;
-    }
-  }
-}
-
-/** Moves the codes of a group to the levels nearest to their latents, which are kept in reach; gives how many changed. */
-function follow(group: Group, { latents, reach, a, c, rows, cols }: Settled & Latents): number {
-  const { start, width, planes, units, codes, row, column } = group;
-  const count = units.length / planes;
-  let changed = 0;
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < width; j++) {
-      const at = i * cols + start + j, old = codes[i * width + j], w = latents[at];
-      let low = Infinity, high = -Infinity, best = old, distance = Infinity;
-      for (let code = 0; code < count; code++) {
-        let level = 0;
-        for (let k = 0; k < planes; k++) {
-          level += units[code * planes + k] * (a[row + k * rows + i] * c[column + k * width + j]);
-        }
-        if (level < low) low = level;
-        if (level > high) high = level;
-        const off = Math.abs(w - level);
-        if (off < distance || (off === distance && code === old)) {
-          distance = off;
-          best = code;
-        }
-      }
-      latents[at] = Math.min(reach * high, Math.max(reach * low, w));
-      if (best === old) continue;
-      codes[i * width + j] = best;
-      changed++;
-    }
-  }
-  return changed;
-}
-
-/** Writes the gradients of the scales of a group; no other group shares them. */
-function addGradients(
-  { start, width, planes, units, codes, row, column }: Group,
-  { G, a, c, rows, cols, into }: Settled & { readonly G: Float32Array; readonly into: Scales },
-): void {
-  const da = into.row_scale, dc = into.col_scale;
-  for (let k = 0; k < planes; k++) {
-    const columns = new Float64Array(width);
-    for (let i = 0; i < rows; i++) {
-      const scale = a[row + k * rows + i];
-      let sum = 0;
-      for (let j = 0; j < width; j++) {
-        const g = G[i * cols + start + j] * units[codes[i * width + j] * planes + k];
-        sum += g * c[column + k * width + j];
-        columns[j] += g * scale;
-      }
-      da[row + k * rows + i] = sum;
-    }
-    dc.set(columns, column + k * width);
-  }
 }
