@@ -17,6 +17,8 @@ export type { Matrix } from "./tensor/matrix.ts";
 export { loadCorpus } from "./corpus/corpus.ts";
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
 export { samplerStates } from "./diffusion/states.ts";
+export { maskResponses } from "./diffusion/responses.ts";
+export { mix } from "./diffusion/mix.ts";
 
 // Methods and stored forms
 export type { Method, QuantizedLinear } from "./quant/method.ts";
