@@ -19,6 +19,7 @@ export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusi
 export { samplerStates } from "./diffusion/states.ts";
 export { maskResponses } from "./diffusion/responses.ts";
 export { mix } from "./diffusion/mix.ts";
+export { guided } from "./train/guided.ts";
 export { certaintyWeighted, frontierWeighted, weighted } from "./diffusion/weigh.ts";
 
 // Methods and stored forms
