@@ -17,6 +17,10 @@ export type { Matrix } from "./tensor/matrix.ts";
 export { loadCorpus } from "./corpus/corpus.ts";
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
 export { samplerStates } from "./diffusion/states.ts";
+export { maskResponses } from "./diffusion/responses.ts";
+export { mix } from "./diffusion/mix.ts";
+export { guided } from "./train/guided.ts";
+export { certaintyWeighted, frontierWeighted, weighted } from "./diffusion/weigh.ts";
 
 // Methods and stored forms
 export type { Method, QuantizedLinear } from "./quant/method.ts";

@@ -37,7 +37,7 @@ export const rooms: Readonly<Record<string, string>> = {
   "checkpoint/tokenizer": "checkpoint/files format model*",
   "checkpoint":
     "checkpoint/files checkpoint/hub checkpoint/tokenizer packed model model/families quant* runtime format",
-  "train": "checkpoint/files model model/families onnx runtime* format",
+  "train": "checkpoint/files model model/families onnx runtime* format diffusion*",
   "tune": "train model quant* quant/forms diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline":

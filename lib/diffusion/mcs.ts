@@ -17,7 +17,17 @@ export interface Calibration {
   readonly timesteps: readonly number[];
   /** Weight of each position in the second moments, each `[length]` float32; all equal when absent. */
   readonly weights?: readonly Float32Array[];
+  /** Whether a position also counts by 1 / mean(x²) of the very input that a linear reads there. */
+  readonly inverseNorm?: boolean;
+  /** Further weights, of one linear each. */
+  readonly guide?: Guide;
 }
+
+/**
+ * Weights of positions that differ from linear to linear, by `layer.linear` ("0.q"): one array `[windows · length]` for each group of its rows, equal runs
+ * of them. All linears have as many groups.
+ */
+export type Guide = Readonly<Record<string, readonly Float32Array[]>>;
 
 export interface SimulateMasksOptions {
   /** The id that stands for a masked token. */

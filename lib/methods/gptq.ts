@@ -56,7 +56,9 @@ export function gptq(options: GptqOptions): Method {
     blockSize !== 128 && `block${blockSize}`,
     !!legacyGroupFit && "legacyfit",
   );
-  return { name, needsHessian: true, quantize: (linear) => quantize(linear, options) };
+  // Without static groups an order of columns is stored, which comes from H.
+  const rowwise = !actOrder || !!staticGroups;
+  return { name, needsHessian: true, rowwise, quantize: (linear) => quantize(linear, options) };
 }
 
 async function quantize(linear: LinearInput, options: GptqOptions): Promise<QuantizedLinear> {

@@ -28,6 +28,7 @@ export function rtn(options: UniformOptions): Method {
   return {
     name: methodName("rtn", options),
     needsHessian: false,
+    rowwise: true,
     quantize: (linear) => roundToNearest(linear, options),
   };
 }

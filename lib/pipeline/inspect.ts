@@ -6,7 +6,7 @@ import { fastKernels } from "../runtime/kernels.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import type { Matrix } from "../tensor/matrix.ts";
 import { heldStates, slice } from "./hidden.ts";
-import { stageMoments } from "./moments.ts";
+import { stageMoments, wholeMoment } from "./moments.ts";
 import type { Scores } from "./store.ts";
 import { eachHalf, scoreAll } from "./walk.ts";
 
@@ -40,9 +40,8 @@ export async function secondMoments(model: Model, options: InspectOptions): Prom
   const found: Record<string, Matrix> = {};
   await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
     for (const stage of stages) {
-      const moments = await stageMoments(model.engine, states, { stage, block });
-      for (const [s, set] of stage.sets.entries()) {
-        for (const linear of set) found[model.family.names.block(layer, linear)] = moments[s].H;
+      for (const moment of await stageMoments(model.engine, states, { layer, stage, block })) {
+        for (const linear of moment.linears) found[model.family.names.block(layer, linear)] = wholeMoment(moment);
       }
     }
   });

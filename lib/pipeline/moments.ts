@@ -1,19 +1,26 @@
-/** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per set of linears that share an input. */
+/** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per set of linears that share an input and its weights. */
 import { type Matrix, matrix } from "../tensor/matrix.ts";
-import { inputWidth, type Stage } from "../model/architecture.ts";
+import { inputWidth, type Linear, type Stage } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
 import type { HiddenStates } from "./hidden.ts";
 
 export interface Moment {
-  readonly H: Matrix;
-  /** Of the windows that were held out; absent when there are none. */
-  readonly heldOut?: Matrix;
+  /** The linears that it is of: those that share an input, or one alone where a guide weighs tokens for each. */
+  readonly linears: readonly Linear[];
+  /** One, or one for each group of rows that a guide has. */
+  readonly groups: readonly GroupMoment[];
   /** What the reports of its linears say: tokens behind H, and why they are not those that the router sends. */
   readonly report: Readonly<Record<string, number | string>>;
 }
 
+export interface GroupMoment {
+  readonly H: Matrix;
+  /** Of the windows that were held out; absent when there are none. */
+  readonly heldOut?: Matrix;
+}
+
 /**
- * The second moment of each set of linears of a stage, the states being at the input of its half. `block` are the weights of the block as they are by now.
+ * The second moments of the linears of a stage, the states being at the input of its half. `block` are the weights of the block as they are by now.
  *
  * An expert sees a share of the tokens only. Where that is fewer than a quarter of its inputs, its H would be mostly damping: such an expert is
  * calibrated on all tokens, and the report of its linears says so.
@@ -21,51 +28,99 @@ export interface Moment {
 export async function stageMoments(
   engine: Engine,
   states: HiddenStates,
-  { stage: { name, half, sets }, block: w }: { readonly stage: Stage; readonly block: BlockTensors },
+  { layer, stage: { name, half, sets }, block: w }: {
+    readonly layer: number;
+    readonly stage: Stage;
+    readonly block: BlockTensors;
+  },
 ): Promise<Moment[]> {
   const a = engine.architecture;
   const inputs = inputWidth(a, name);
   const scale = 2 / states.windows;
-  const blank = () => matrix(inputs, inputs);
   const heldOut = states.parts.some((part) => part.heldOut);
-  const sums = sets.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined }));
-  const add = async (set: number, part: number, X: Float32Array, weights?: Float32Array) => {
-    const into = states.parts[part].heldOut ? sums[set].heldOut! : sums[set].H;
-    await engine.addSecondMoment(X, into, { scale, weights });
+  const blank = () => matrix(inputs, inputs);
+  const sums = sets.map((set) =>
+    guided(states, layer, set).map(({ linears, guides }) => ({
+      linears,
+      guides,
+      groups: guides.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined })),
+    }))
+  );
+  const add = async (set: number, i: number, X: Float32Array, rows?: readonly number[]) => {
+    const part = states.parts[i], count = X.length / inputs;
+    const own = (all?: Float32Array) => all && rows ? take(all, rows, 1) : all;
+    const common = [own(part.weights), states.inverseNorm ? inverseNorms(X, inputs) : undefined];
+    for (const { guides, groups } of sums[set]) {
+      for (const [k, group] of groups.entries()) {
+        const tokens = rows ? undefined : part.start + count;
+        const weights = product([...common, own(guides[k]?.subarray(part.start, tokens))]);
+        await engine.addSecondMoment(X, part.heldOut ? group.heldOut! : group.H, { scale, weights });
+      }
+    }
   };
   if (!a.experts || half === "attention") {
     // One memory for all parts, and none that another walk on the same engine writes into.
     let into = new Float32Array(0);
-    for (const [i, { weights }] of states.parts.entries()) {
+    for (const i of states.parts.keys()) {
       const x = await states.get(i), count = x.batch * x.time * inputs;
       if (into.length < count) into = new Float32Array(count);
-      await add(0, i, await engine.stageInput(x, w, { stage: name, into }), weights);
+      await add(0, i, await engine.stageInput(x, w, { stage: name, into }));
     }
-    return sums.map((sum) => ({ ...sum, report: {} }));
+    return sums[0].map(({ linears, groups }) => ({ linears, groups, report: {} }));
   }
   const counts = await expertCounts(engine, states, w);
   const wanted = inputs / 4;
-  for (const [i, { weights }] of states.parts.entries()) {
+  for (const i of states.parts.keys()) {
     const { X, R } = await routed(engine, await states.get(i), w);
     for (let e = 0; e < sets.length; e++) {
       const rows = counts[e] < wanted ? undefined : rowsOf(R, e, a.experts.count);
       if (rows?.length === 0) continue;
       const seen = rows ? take(X, rows, a.width) : X;
-      await add(
-        e,
-        i,
-        name === "gateUp" ? seen : await engine.expertInput(seen, w, { expert: e }),
-        rows && weights ? take(weights, rows, 1) : weights,
-      );
+      await add(e, i, name === "gateUp" ? seen : await engine.expertInput(seen, w, { expert: e }), rows);
     }
   }
-  return sums.map((sum, e) => {
+  return sums.flatMap((set, e) => {
     const report: Record<string, number | string> = { tokens: counts[e] };
     if (counts[e] < wanted) {
       report.calibrationFallback = `all tokens: the router sends ${counts[e]}, fewer than ${wanted}`;
     }
-    return { ...sum, report };
+    return set.map(({ linears, groups }) => ({ linears, groups, report }));
   });
+}
+
+/** The one second moment of a linear. Throws `TypeError` where its rows have several. */
+export function wholeMoment({ linears, groups }: Moment): Matrix {
+  if (groups.length === 1) return groups[0].H;
+  throw new TypeError(
+    `Cannot give the second moment of ${linears.join(", ")}: its rows are in ${groups.length} groups; guide with one`,
+  );
+}
+
+/** The linears of a set that share a moment, with the weights that a guide has for each group of their rows: none without a guide. */
+function guided({ guide }: HiddenStates, layer: number, set: readonly Linear[]) {
+  if (!guide) return [{ linears: set, guides: [undefined] }];
+  return set.map((linear) => {
+    const guides = guide[`${layer}.${linear}`];
+    if (guides) return { linears: [linear], guides };
+    throw new RangeError(
+      `Cannot calibrate ${layer}.${linear}: the guide has no weights of it; guide with the model that is quantised`,
+    );
+  });
+}
+
+/** 1 / mean(x²) of each row of X, zero where the row is. */
+function inverseNorms(X: Float32Array, width: number): Float32Array {
+  return Float32Array.from({ length: X.length / width }, (_, row) => {
+    let sum = 0;
+    for (let at = row * width; at < (row + 1) * width; at++) sum += X[at] * X[at];
+    return sum === 0 ? 0 : width / sum;
+  });
+}
+
+/** The factors multiplied place by place; undefined when there are none. */
+function product(factors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
+  const [first, ...rest] = factors.filter((factor) => factor !== undefined);
+  return rest.reduce((out, factor) => out.map((x, i) => x * factor[i]), first);
 }
 
 /** Tokens that the router sends to each expert, held-out windows not counted. */

@@ -2,13 +2,14 @@
 import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
 import { newFactors } from "../quant/factor.ts";
 import { dequantize, storedBits } from "../quant/forms/decode.ts";
+import { quantizeRowGroups, rowGroup } from "../quant/forms/row_groups.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type HalfBlock, halfBlocks, type Linear, linearShape, type Stage } from "../model/architecture.ts";
 import type { BlockTensors } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
 import type { HiddenStates } from "./hidden.ts";
-import { type Moment, stageMoments } from "./moments.ts";
+import { type GroupMoment, stageMoments, wholeMoment } from "./moments.ts";
 import { outsideParts, quantizeOutside } from "./outside.ts";
 import type { LinearReport, Scores, Store } from "./store.ts";
 
@@ -32,6 +33,7 @@ export async function walk<Result>(model: Model, method: Method, options: WalkOp
     ? across.bind(await store.scores((states) => scoreAll(model, method, { states, kernels, signal })))
     : method;
   const states = method.needsHessian || measure ? await store.states() : undefined;
+  checkGuide(method, states);
   const total = model.linearNames().length;
   let done = 0;
   const told = (report: LinearReport, resumed: boolean) => {
@@ -54,6 +56,16 @@ export async function walk<Result>(model: Model, method: Method, options: WalkOp
     await store.put(finished, W);
   }
   return await store.close();
+}
+
+/** Throws `TypeError` for a guide of several groups of rows and a method whose rows share what it stores. */
+function checkGuide({ name, rowwise }: Method, states?: HiddenStates): void {
+  const most = Math.max(1, ...Object.values(states?.guide ?? {}).map(({ length }) => length));
+  if (most === 1 || rowwise) return;
+  throw new TypeError(
+    `Cannot quantize with ${name} on a guide of ${most} groups of rows: its rows share column scales, an order of columns ` +
+      "or a budget, for which there is no stored form by groups; guide with one group",
+  );
 }
 
 /** The signal, where a stop need not wait for the linear at work. */
@@ -105,10 +117,11 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
   }
   // No moment is taken for a stage that is done.
   const moments = states && finished.size < all.length
-    ? await stageMoments(model.engine, states, { stage, block })
+    ? await stageMoments(model.engine, states, { layer, stage, block })
     : [];
-  for (const [s, set] of stage.sets.entries()) {
-    const moment = moments[s], factors = newFactors();
+  const sets = moments.length > 0 ? moments.map(({ linears }) => linears) : stage.sets;
+  for (const [s, set] of sets.entries()) {
+    const moment = moments[s], groups = moment?.groups ?? [], factors = newFactors();
     for (const linear of set) {
       const before = finished.get(linear);
       if (before) {
@@ -118,7 +131,10 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
       signal?.throwIfAborted();
       const { name, W } = place(model, block, { layer, linear });
       const start = now?.();
-      const made = await method.quantize({ name, W, H: moment?.H, factors, kernels, signal: breaking(store, signal) });
+      const given = { name, W, H: groups[0]?.H, factors, kernels, signal: breaking(store, signal) };
+      const made = groups.length > 1
+        ? await quantizeRowGroups(method, given, groups.map(({ H }) => H))
+        : await method.quantize(given);
       const q = { ...made, report: { ...made.report, ...moment?.report } };
       const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
       const Q = dequantize(q);
@@ -128,7 +144,7 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
         linear,
         method: method.name,
         bitsPerWeight: storedBits(q) / W.data.length,
-        ...await errorsOf(W, Q, { moment, kernels }),
+        ...await errorsOf(W, Q, { groups, kernels }),
         ...time,
         report: q.report,
       };
@@ -163,12 +179,11 @@ export async function scoreAll(
   const scores: Record<string, LinearScore> = {};
   await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
     for (const stage of stages) {
-      const moments = await stageMoments(model.engine, states, { stage, block });
-      for (const [s, set] of stage.sets.entries()) {
-        const factors = newFactors();
-        for (const linear of set) {
+      for (const moment of await stageMoments(model.engine, states, { layer, stage, block })) {
+        const factors = newFactors(), H = wholeMoment(moment);
+        for (const linear of moment.linears) {
           const { name, W } = place(model, block, { layer, linear });
-          scores[name] = await method.across!.score({ name, W, H: moments[s].H, factors, kernels, signal });
+          scores[name] = await method.across!.score({ name, W, H, factors, kernels, signal });
         }
       }
     }
@@ -179,14 +194,21 @@ export async function scoreAll(
 async function errorsOf(
   W: Matrix,
   Q: Matrix,
-  { moment, kernels }: { readonly moment?: Moment; readonly kernels: Kernels },
+  { groups, kernels }: { readonly groups: readonly GroupMoment[]; readonly kernels: Kernels },
 ): Promise<Pick<LinearReport, "relativeError" | "heldOutError">> {
-  if (!moment) return {};
-  const { H, heldOut } = moment;
-  const relativeError = await relativeErrorOf(W, Q, { H, kernels });
-  return heldOut ? { relativeError, heldOutError: await relativeErrorOf(W, Q, { H: heldOut, kernels }) } : {
-    relativeError,
+  if (groups.length === 0) return {};
+  const ratio = async (moments: readonly Matrix[]) => {
+    let lost = 0, whole = 0;
+    for (const [k, H] of moments.entries()) {
+      const [w, q] = [W, Q].map((A) => rowGroup(A, k, moments.length));
+      lost += await quadratic(difference(w, q), H, kernels);
+      whole += await quadratic(w, H, kernels);
+    }
+    return lost / whole;
   };
+  const relativeError = await ratio(groups.map(({ H }) => H));
+  const heldOut = groups.flatMap(({ heldOut }) => heldOut ?? []);
+  return heldOut.length > 0 ? { relativeError, heldOutError: await ratio(heldOut) } : { relativeError };
 }
 
 /**
@@ -211,9 +233,10 @@ export async function relativeErrorOf(
   Q: Matrix,
   { H, kernels }: { readonly H: Matrix; readonly kernels: Kernels },
 ): Promise<number> {
-  const E = matrix(W.rows, W.cols, W.data.map((w, i) => w - Q.data[i]));
-  return await quadratic(E, H, kernels) / await quadratic(W, H, kernels);
+  return await quadratic(difference(W, Q), H, kernels) / await quadratic(W, H, kernels);
 }
+
+const difference = (W: Matrix, Q: Matrix) => matrix(W.rows, W.cols, W.data.map((w, i) => w - Q.data[i]));
 
 async function quadratic(A: Matrix, H: Matrix, kernels: Kernels): Promise<number> {
   const AH = await kernels.gemm(A, H);

@@ -49,6 +49,8 @@ export interface Method {
   /** Whether `quantize` reads `H`, so that the pipeline can spare the calibration pass. */
   readonly needsHessian: boolean;
   quantize(linear: LinearInput): Promise<QuantizedLinear>;
+  /** Whether it quantises rows independently given H and stores nothing that they share, so that groups of rows may have each an H of its own. */
+  readonly rowwise?: boolean;
   /** For methods that share a budget among all linears of a model: the pipeline scores every linear at full precision, then binds the answer. */
   readonly across?: {
     /** What `bind` needs of one linear. */

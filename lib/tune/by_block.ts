@@ -163,19 +163,20 @@ async function moveBlock(
     readonly step: number;
   },
 ): Promise<{ readonly hidden: number; readonly changed: number }> {
-  const { engine } = vjp, { maskId } = engine.architecture, { parts } = places.pool;
+  const { maskId } = vjp.engine.architecture, { parts } = places.pool;
   const round = Math.floor(step / parts.length);
   const order = rng(seed, "order", layer, round).shuffle(Array.from(parts.keys()));
   const part = order[step % parts.length];
   const x = await places.student.get(part), wanted = await places.teacher.get(part);
-  const between = await engine.attend(x, block.tensors);
-  const out = await engine.feedForward(between, block.tensors);
+  const { tensors: weights } = block;
+  const { y: between, kept } = await vjp.forward(x, { half: "attention", weights });
+  const { y: out, kept: keptBetween } = await vjp.forward(between, { half: "feedForward", weights });
   const dOut = new Float32Array(out.data.length);
   const { tokens } = parts[part];
   const counts = masked === 1 ? undefined : Float32Array.from(tokens, (token) => token === maskId ? masked : 1);
   const hidden = addRelativeError(out, { wanted, weight: 1, gradient: dOut, counts });
-  const back = await vjp.run(between, { half: "feedForward", dOut, weights: block.tensors });
-  const { weights } = await vjp.run(x, { half: "attention", dOut: back.dX, weights: block.tensors });
-  block.update({ ...back.weights, ...weights }, { factor: scheduled(step, steps), count: step + 1 });
+  const back = await vjp.run(between, { half: "feedForward", dOut, weights, kept: keptBetween });
+  const first = await vjp.run(x, { half: "attention", dOut: back.dX, weights, kept });
+  block.update({ ...back.weights, ...first.weights }, { factor: scheduled(step, steps), count: step + 1 });
   return { hidden, changed: block.settle() };
 }

@@ -1,12 +1,11 @@
 /** Tuning a model as a whole: every step moves all blocks towards the teacher's masked predictions. */
 import { divergence, maskedBatch } from "../diffusion/divergence.ts";
 import { drawMasks } from "../diffusion/masks.ts";
-import type { Hidden } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
 import { concat } from "../tensor/concat.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { rng } from "../tensor/rng.ts";
-import { backward, forward, memoryTape, type Tape } from "../train/backward.ts";
+import { backward, forward, memoryTape } from "../train/backward.ts";
 import { addRelativeError } from "../train/hidden_loss.ts";
 import { KlHead } from "../train/kl_head.ts";
 import { BlockVjp } from "../train/vjp.ts";
@@ -50,11 +49,16 @@ export async function moveModel(
     const masks = drawMasks(drawn, { shares, random, firstPredicted: student.firstPredicted });
     const { tokens, batch, positions } = maskedBatch(drawn.windows, { masks, maskId: student.maskId });
     const goal = hiddenWeight > 0 ? memoryTape() : undefined;
-    const wanted = await teacherStates(teacher, { tokens, batch, tape: goal });
+    const behind = student.rowsBehind(positions, tokens.length / batch);
+    // A loss on hidden states asks for all of them; else the last block ends with those that predict.
+    const rows = goal ? undefined : behind;
+    const wanted = await forward(teacher.engine, {
+      ...{ x: await teacher.embed(tokens, batch), weights: teacher.weights, tape: goal, rows },
+    });
     const tape = memoryTape();
-    const last = await forward(engine, { x: await student.embed(tokens, batch), weights: moving, tape });
+    const last = await forward(engine, { x: await student.embed(tokens, batch), weights: moving, tape, vjp, rows });
     const { kl, dX, dNorm } = await klHead.run(last, {
-      rows: student.rowsBehind(positions, last.time),
+      rows: rows ? Int32Array.from(rows.keys()) : behind,
       weights: new Float32Array(positions.length).fill(1 / positions.length),
       teacher: (rows) => teacher.forward.head(wanted, rows),
       norm: moving.finalNorm,
@@ -72,6 +76,7 @@ export async function moveModel(
     await backward(vjp, {
       weights: moving,
       tape,
+      rows,
       dOut: dX,
       onBlock: (layer, gradients) => moving.blocks[layer].update(gradients, at),
       async onStates(place, x, gradient) {
@@ -88,13 +93,4 @@ export async function moveModel(
     if (keeping && (done === steps || done % keeping.every === 0)) await keeping.save(done, moving.state());
   }
   return moving.moved();
-}
-
-/** The states that leave the teacher's last block; those between the halves of its blocks on the tape, where one is given. */
-async function teacherStates(
-  teacher: Model,
-  { tokens, batch, tape }: { readonly tokens: Int32Array; readonly batch: number; readonly tape?: Tape },
-): Promise<Hidden> {
-  if (!tape) return await teacher.lastStates(tokens, batch);
-  return await forward(teacher.engine, { x: await teacher.embed(tokens, batch), weights: teacher.weights, tape });
 }

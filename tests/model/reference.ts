@@ -20,8 +20,17 @@ export interface ReferencePass {
   readonly inputs: Float64Array[][][];
 }
 
+/** A change of one number that a linear of a dense block gives, at one position. */
+export interface Bump {
+  readonly layer: number;
+  readonly linear: string;
+  readonly position: number;
+  readonly row: number;
+  readonly by: number;
+}
+
 /** One sequence through the model. */
-export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numbers): ReferencePass {
+export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numbers, bump?: Bump): ReferencePass {
   const { width, headSize, epsilon } = a;
   let x: Float64Array[] = Array.from(
     tokens,
@@ -29,14 +38,19 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
   );
   const states = [x];
   const inputs: Float64Array[][][] = [];
-  for (const b of w.blocks) {
+  for (const [layer, b] of w.blocks.entries()) {
+    const linear = (name: string, row: Float64Array, p: number) => {
+      const z = apply(b[name], row);
+      if (bump && bump.layer === layer && bump.linear === name && bump.position === p) z[bump.row] += bump.by;
+      return z;
+    };
     const h = x.map((row) => rmsNorm(row, b.attnNorm, epsilon));
-    const project = (name: string, row: Float64Array) => {
-      const y = apply(b[name], row);
+    const project = (name: string, row: Float64Array, p: number) => {
+      const y = linear(name, row, p);
       return a.qkvBias ? sum(y, Float64Array.from(b[`${name}Bias`])) : y;
     };
     const turn = (name: string, row: Float64Array, p: number) => {
-      const y = project(name, row);
+      const y = project(name, row, p);
       for (let at = 0; a.qkNorm && at < y.length; at += headSize) {
         y.set(rmsNorm(y.slice(at, at + headSize), b[`${name}Norm`], epsilon), at);
       }
@@ -44,7 +58,7 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
     };
     const q = h.map((row, p) => turn("q", row, p));
     const k = h.map((row, p) => turn("k", row, p));
-    const v = h.map((row) => project("v", row));
+    const v = h.map((row, p) => project("v", row, p));
     const mixed = x.map(() => new Float64Array(a.heads * headSize));
     for (let head = 0; head < a.heads; head++) {
       const shared = Math.floor(head * a.kvHeads / a.heads);
@@ -60,18 +74,18 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
         });
       }
     }
-    const x1 = x.map((row, p) => sum(row, apply(b.o, mixed[p])));
+    const x1 = x.map((row, p) => sum(row, linear("o", mixed[p], p)));
     const h2 = x1.map((row) => rmsNorm(row, b.ffNorm, epsilon));
-    const network = (row: Float64Array, prefix: string) => {
-      const up = apply(b[`${prefix}up`], row);
-      return apply(b[`${prefix}gate`], row).map((gate, i) => gate / (1 + Math.exp(-gate)) * up[i]);
+    const network = (row: Float64Array, p: number, prefix = "") => {
+      const up = linear(`${prefix}up`, row, p);
+      return linear(`${prefix}gate`, row, p).map((gate, i) => gate / (1 + Math.exp(-gate)) * up[i]);
     };
-    const active = a.experts ? [] : h2.map((row) => network(row, ""));
+    const active = a.experts ? [] : h2.map((row, p) => network(row, p));
     x = x1.map((row, p) => {
-      if (!a.experts) return sum(row, apply(b.down, active[p]));
+      if (!a.experts) return sum(row, linear("down", active[p], p));
       let out = row;
       for (const [e, weight] of chosenExperts(a, apply(b.router, h2[p]))) {
-        out = sum(out, apply(b[`experts.${e}.down`], network(h2[p], `experts.${e}.`)).map((y) => weight * y));
+        out = sum(out, apply(b[`experts.${e}.down`], network(h2[p], p, `experts.${e}.`)).map((y) => weight * y));
       }
       return out;
     });

@@ -154,8 +154,11 @@ async function identityOf({ source, config }: Checkpoint, method: Method, run: R
   if (method.outside?.head) identity.head = method.outside.head.name;
   if (calibration) {
     identity.batch = batch;
-    const all = [...calibration.windows, ...calibration.weights ?? []];
-    identity.calibrationTokens = digest(new TextEncoder().encode(all.map(digest).join()));
+    const { windows, weights = [], guide = {}, inverseNorm } = calibration;
+    if (inverseNorm) identity.inverseNorm = true;
+    const guides = Object.entries(guide).flatMap(([linear, groups]) => [linear, ...groups.map(digest)]);
+    const all = [...[...windows, ...weights].map(digest), ...guides];
+    identity.calibrationTokens = digest(new TextEncoder().encode(all.join()));
   }
   for (const [i, options] of tuningsOf(method).entries()) {
     identity[`tuningText${i || ""}`] = await textDigest(options, options.seed ?? run.seed);

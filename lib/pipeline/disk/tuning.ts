@@ -98,7 +98,7 @@ async function inBlocks(teacher: Model, student: Model, options: Stage): Promise
   while (finished < layers && await ifThere(Deno.stat(file(finished)))) finished++;
   const log = await curve(folder, tuning, finished * steps);
   const pool = await drawPool(student, options);
-  const parts = pool.parts.map((part) => ({ ...part, heldOut: false }));
+  const parts = pool.parts.map((part) => ({ ...part, start: 0, heldOut: false }));
   const slices = { parts, windows: parts.reduce((sum, { count }) => sum + count, 0) };
   const states = (model: Model, name: string) =>
     spilledStates(model, slices, { dir: join(folder, "states", name), signal });
