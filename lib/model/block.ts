@@ -2,7 +2,17 @@
 import type { Graph, Value } from "../onnx/graph.ts";
 import type { Architecture, StageName } from "./architecture.ts";
 import { mixture } from "./mixture.ts";
-import { add, attention, flat, fusedAttention, gather, headNorm, repeatHeads, rmsNorm, rope } from "../onnx/ops.ts";
+import {
+  add,
+  attention,
+  fusedAttention,
+  headNorm,
+  putRows,
+  repeatHeads,
+  rmsNorm,
+  rope,
+  takeRows,
+} from "../onnx/ops.ts";
 import { type BlockParts, swiGlu } from "./parts.ts";
 
 /** RoPE tables for positions 0..length-1: cos and sin of position · theta^(-2i / headSize), each `[length, headSize / 2]` float32. */
@@ -55,7 +65,9 @@ export function attend(
   const h = rmsNorm(g, x, parts.vector("attnNorm"), a.epsilon);
   if (until === "qkv") return h;
   const project = (name: string) => {
-    const y = parts.linear(name, h);
+    const y = rows && name === "q"
+      ? putRows(g, parts.linear(name, takeRows(g, h, rows)), { rows, x })
+      : parts.linear(name, h);
     return a.qkvBias ? add(g, y, parts.vector(`${name}Bias`)) : y;
   };
   const turn = (name: string, heads: number) => {
@@ -68,8 +80,7 @@ export function attend(
   const mixed = (fused ? fusedAttention : attention)(g, q, widen(k), widen(project("v")), a.heads);
   if (until === "out") return mixed;
   if (!rows) return add(g, x, parts.linear("o", mixed));
-  const taken = (y: Value) => gather(g, flat(g, y), rows);
-  return add(g, taken(x), parts.linear("o", taken(mixed)));
+  return add(g, takeRows(g, x, rows), parts.linear("o", takeRows(g, mixed, rows)));
 }
 
 /** The feed-forward half of a block, residual included; `until` stops at the input of that stage and returns it. With experts only at "gateUp". */

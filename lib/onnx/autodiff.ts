@@ -149,7 +149,8 @@ function rmsNormRule(g: Graph, { inputs: [x, w], attributes }: Node, dy: Value):
 function dependents(nodes: readonly Node[], parameters: readonly Value[]): Set<string> {
   const names = new Set(parameters.map((p) => p.name));
   for (const node of nodes) {
-    if (node.inputs.some((v) => names.has(v.name))) node.outputs.forEach((v) => names.add(v.name));
+    if (!node.inputs.some((v) => names.has(v.name))) continue;
+    for (const { name, type } of node.outputs) if (type.startsWith("float")) names.add(name); // shapes and indices have no gradient
   }
   return names;
 }

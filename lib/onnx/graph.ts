@@ -73,10 +73,6 @@ export class Graph {
     this.#inputs.push(value);
   }
 
-  get outputs(): readonly Value[] {
-    return this.#outputs;
-  }
-
   /** The names of the inputs that an output needs. */
   get inputs(): readonly string[] {
     return this.#used().map(({ name }) => name);

@@ -19,15 +19,34 @@ export function flat(g: Graph, x: Value): Value {
   return reshape(g, x, [typeof batch === "number" && typeof time === "number" ? batch * time : "rows", width]);
 }
 
-/** x Wᵀ of a linear layer, x `[..., in]`, W `[out, in]`: one product over all positions. */
-export function linear(g: Graph, x: Value, W: Value): Value {
-  const [batch, time] = x.shape;
-  const y = matmul(g, flat(g, x), W, { transB: true });
-  if (typeof y.shape[0] === "number") return reshape(g, y, [batch, time, W.shape[0]]);
+/** Rows y `[tokens, ...]` as `[batch, time, ...]`, like those of x. */
+function unflat(g: Graph, y: Value, x: Value): Value {
+  const [batch, time] = x.shape, width = y.shape[1];
+  if (typeof batch === "number" && typeof time === "number") return reshape(g, y, [batch, time, width]);
   // The batch is only known at run time: take both leading dimensions from x.
   const lead = g.append("Shape", [x], [{ type: "int64", shape: [2] }], { start: 0, end: 2 })[0];
   const target = g.append("Concat", [lead, g.ints(-1)], [{ type: "int64", shape: [3] }], { axis: 0 })[0];
-  return g.append("Reshape", [y, target], [{ shape: [batch, time, W.shape[0]] }])[0];
+  return g.append("Reshape", [y, target], [{ shape: [batch, time, width] }])[0];
+}
+
+/** x Wᵀ of a linear layer, x `[..., in]`, W `[out, in]`: one product over all positions. */
+export function linear(g: Graph, x: Value, W: Value): Value {
+  return unflat(g, matmul(g, flat(g, x), W, { transB: true }), x);
+}
+
+/** Those rows of x `[batch, time, width]`, int64 `[n]`, as `[n, width]`. */
+export const takeRows = (g: Graph, x: Value, rows: Value): Value => gather(g, flat(g, x), rows);
+
+/** The rows y `[n, width]` put back where `takeRows` took them from x, among zeros. */
+export function putRows(g: Graph, y: Value, { rows, x }: { readonly rows: Value; readonly x: Value }): Value {
+  const all = flat(g, x), shape = [all.shape[0], y.shape[1]];
+  const count = g.append("Shape", [all], [{ type: "int64", shape: [1] }], { start: 0, end: 1 })[0];
+  const target = g.append("Concat", [count, g.ints(y.shape[1] as number)], [{ type: "int64", shape: [2] }], {
+    axis: 0,
+  });
+  const zeros = g.append("ConstantOfShape", target, [{ shape }])[0];
+  const at = reshape(g, rows, [rows.shape[0], 1]);
+  return unflat(g, g.append("ScatterND", [zeros, at, y], [{ shape }], { reduction: "add" })[0], x);
 }
 
 /** Elementwise operators with numpy broadcasting. */

@@ -91,16 +91,18 @@ export interface BackwardOptions {
   /** The gradient with respect to the states that left the last block: of its `rows` where the forward pass ran to those. */
   readonly dOut: Float32Array;
   readonly rows?: Int32Array;
+  /** Whether the gradient of the states that entered the first block is wanted; it is by default. */
+  readonly states?: boolean;
   /** Takes the gradients of a block, which hold until it returns. It may change the weights of that block: nothing reads them any more. */
   readonly onBlock: (layer: number, gradients: BlockTensors) => Promise<void> | void;
   /** May add to the gradient with respect to the states x at a place of the tape: what a loss on hidden states gives. */
   readonly onStates?: (place: number, x: Hidden, gradient: Float32Array) => Promise<void> | void;
 }
 
-/** Goes back through the blocks, last to first. Gives the gradient with respect to the states that entered the first, which holds until the next call. */
+/** Goes back through the blocks, last to first. Gives the gradient with respect to the states that entered the first, which holds until the next call; without `states` it is empty. */
 export async function backward(
   vjp: BlockVjp,
-  { weights, tape, dOut, rows, onBlock, onStates }: BackwardOptions,
+  { weights, tape, dOut, rows, states = true, onBlock, onStates }: BackwardOptions,
 ): Promise<Float32Array> {
   const { layers } = vjp.engine.architecture;
   for (let layer = layers - 1; layer >= 0; layer--) {
@@ -110,9 +112,9 @@ export async function backward(
       const place = 2 * layer + (half === "attention" ? 0 : 1);
       const x = await tape.take(place);
       const own = { half, weights: w, rows: half === "attention" && layer === layers - 1 ? rows : undefined };
-      const back = await vjp.run(x, { ...own, dOut, kept: x.kept });
+      const back = await vjp.run(x, { ...own, dOut, kept: x.kept, states: states || place > 0 });
       Object.assign(gradients, back.weights);
-      await onStates?.(place, x, back.dX);
+      if (states || place > 0) await onStates?.(place, x, back.dX);
       dOut = back.dX;
     }
     await onBlock(layer, gradients);

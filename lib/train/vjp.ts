@@ -13,14 +13,14 @@ export interface HalfGradients {
   readonly weights: BlockTensors;
 }
 
-/** What a forward pass computed that the way back reads, under names that only this file knows. */
-export type Kept = Readonly<Record<string, Feed>>;
+/** What a forward pass computed that the way back reads, in an order that only this room knows. */
+export type Kept = readonly Feed[];
 
 /** A session, and what it takes and gives. */
 interface Opened {
   readonly session: Session;
   readonly inputs: readonly string[];
-  readonly outputs: readonly Value[];
+  readonly kept: readonly Value[];
 }
 
 /** Half a block with its weights. */
@@ -48,23 +48,28 @@ export class BlockVjp implements AsyncDisposable {
 
   /** Half a block as inference runs it, with what the way back would otherwise compute again. */
   async forward(x: Hidden, own: HalfBlock): Promise<{ readonly y: Hidden; readonly kept: Kept }> {
-    const { outputs } = await this.#session("forward", x, own);
     const count = own.rows?.length ?? x.batch * x.time, into: Record<string, Feed> = {};
-    for (const { name, shape } of outputs) {
+    const opened = await this.#session("forward", x, own);
+    opened.kept.forEach(({ name, shape }, i) => {
       const dims = shape.map((d) => d === "n" ? count : d);
-      if (name !== "y" && isKnown(dims)) into[name] = { dims, data: this.#take(`${own.half} ${name}`, size(dims)) };
-    }
-    const { y, ...kept } = await this.#run("forward", x, own, {}, into);
+      if (isKnown(dims)) into[name] = { dims, data: this.#take(`${own.half} ${i}`, size(dims)) };
+    });
+    const { y, ...others } = await this.#run(opened, x, own, {}, into);
     const [batch, time] = own.rows ? [count, 1] : [x.batch, x.time];
-    return { y: { batch, time, data: y.data }, kept };
+    return { y: { batch, time, data: y.data }, kept: opened.kept.map(({ name }) => others[name]) };
   }
 
   /**
    * The product of `dOut`, the gradient with respect to what left the half, with the Jacobian of the half at x. What is not `kept` is computed again from x.
+   * Without `states`, only the gradients of the weights are, and dX is empty: there is less to compute.
    */
   async run(
     x: Hidden,
-    { dOut, kept, ...own }: HalfBlock & { readonly dOut: Float32Array; readonly kept?: Kept },
+    { dOut, kept, states = true, ...own }: HalfBlock & {
+      readonly dOut: Float32Array;
+      readonly kept?: Kept;
+      readonly states?: boolean;
+    },
   ): Promise<HalfGradients> {
     const a = this.engine.architecture;
     const length = own.rows ? own.rows.length * a.width : x.data.length;
@@ -73,7 +78,8 @@ export class BlockVjp implements AsyncDisposable {
         `Cannot go back through half a block: the gradient has ${dOut.length} numbers, its output ${length}`,
       );
     }
-    const into: Record<string, Feed> = { dX: { dims: dimsOf(a, x, own.half), data: this.#nextStates(x.data.length) } };
+    const into: Record<string, Feed> = {};
+    if (states) into.dX = { dims: dimsOf(a, x, own.half), data: this.#nextStates(x.data.length) };
     const gradients: Record<string, Float32Array> = {};
     for (const name of weightsOf(a, own.half)) {
       gradients[name] = this.#weights[name] ??= new Float32Array(own.weights[name].length);
@@ -81,9 +87,11 @@ export class BlockVjp implements AsyncDisposable {
     }
     const out = { ...x, ...(own.rows && { batch: own.rows.length, time: 1 }), data: dOut };
     const dims = own.rows ? [own.rows.length, a.width] : dimsOf(a, out, own.half);
-    await this.#run(kept ? "backward" : "whole", x, own, { ...kept, dOut: { dims, data: dOut } }, into);
-    for (const [name, { data }] of Object.entries(kept ?? {})) this.#give(`${own.half} ${name}`, data);
-    return { dX: into.dX.data as Float32Array, weights: gradients };
+    const opened = await this.#session(kept ? "backward" : "whole", x, own, states);
+    const given = Object.fromEntries(opened.kept.map(({ name }, i) => [name, kept![i]]));
+    await this.#run(opened, x, own, { ...given, dOut: { dims, data: dOut } }, into);
+    kept?.forEach(({ data }, i) => this.#give(`${own.half} ${i}`, data));
+    return { dX: into.dX?.data as Float32Array ?? new Float32Array(0), weights: gradients };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -91,23 +99,18 @@ export class BlockVjp implements AsyncDisposable {
     this.#sessions.clear();
   }
 
-  async #run(
-    pass: Pass,
+  #run(
+    { session, inputs }: Opened,
     x: Hidden,
-    own: HalfBlock,
-    more: Kept = {},
-    into: Record<string, Feed> = {},
+    { half, weights, rows }: HalfBlock,
+    more: Readonly<Record<string, Feed>>,
+    into: Readonly<Record<string, Feed>>,
   ) {
     const a = this.engine.architecture;
-    if (x.time > a.maxLength) {
-      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
-    }
-    const { half, weights, rows } = own;
-    const { session, inputs } = await this.#session(pass, x, own);
     const feeds: Record<string, Feed> = { ...more, x: { dims: dimsOf(a, x, half), data: x.data } };
     if (rows) feeds.rows = { dims: [rows.length], data: BigInt64Array.from(rows, BigInt) };
     for (const name of weightsOf(a, half)) feeds[name] = { dims: weightShape(a, name), data: weights[name] };
-    return await session.run(Object.fromEntries(inputs.map((name) => [name, feeds[name]])), into);
+    return session.run(Object.fromEntries(inputs.map((name) => [name, feeds[name]])), into);
   }
 
   /** The other one of the two arrays for dX. */
@@ -117,16 +120,20 @@ export class BlockVjp implements AsyncDisposable {
     return this.#states[0];
   }
 
-  #session(pass: Pass, { batch, time }: Hidden, { half, rows }: HalfBlock): Promise<Opened> {
-    const key = half === "feedForward" ? `${pass} ${half}` : `${pass} ${half} ${batch} x ${time} ${rows !== undefined}`;
-    let session = this.#sessions.get(key);
-    if (!session) {
-      const g = halfGraph(this.engine.architecture, { pass, half, batch, time, rows: rows !== undefined });
-      const { inputs, outputs } = g;
-      const open = async () => ({ session: await this.engine.runtime.session(g.encode()), inputs, outputs });
-      this.#sessions.set(key, session = open());
+  #session(pass: Pass, { batch, time }: Hidden, { half, rows }: HalfBlock, states = true): Promise<Opened> {
+    const { architecture, runtime } = this.engine;
+    if (time > architecture.maxLength) {
+      throw new RangeError(`Cannot run ${time} tokens: the model's longest sequence is ${architecture.maxLength}`);
     }
-    return session;
+    const how = { pass, half, rows: rows !== undefined, states, ...(half === "attention" && { batch, time }) };
+    const key = JSON.stringify(how);
+    let opened = this.#sessions.get(key);
+    if (!opened) {
+      const { g, kept } = halfGraph(architecture, { ...how, batch, time });
+      const open = async () => ({ session: await runtime.session(g.encode()), inputs: g.inputs, kept });
+      this.#sessions.set(key, opened = open());
+    }
+    return opened;
   }
 
   #take(key: string, length: number): Float32Array {

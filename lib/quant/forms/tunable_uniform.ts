@@ -3,7 +3,7 @@ import { packBits } from "../../format/bits.ts";
 import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
 import { roundHalfEven } from "../../tensor/rounding.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
-import type { Tunable } from "./tunable.ts";
+import type { Latents, Tunable } from "./tunable.ts";
 import { readUniform } from "./uniform.ts";
 
 export function tunableUniform(given: QuantizedLinear): Tunable {
@@ -12,6 +12,27 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
   const scales = { scales: held };
   const groupAt = groupOf ?? Int32Array.from({ length: cols }, (_, j) => Math.floor(j / group));
   let q = given, s: Float32Array = held.slice(), moved = false;
+
+  const follow = ({ latents, reach }: Latents): number => {
+    let changed = 0;
+    for (let i = 0, at = 0; i < rows; i++) {
+      for (let j = 0; j < cols; j++, at++) {
+        const g = i * groups + groupAt[j], scale = s[g], zero = zeros[g], old = codes[at];
+        if (scale === 0) continue;
+        const w = latents[at];
+        // Half a step beyond a boundary moves a code, so that a latent on the boundary leaves it.
+        const offset = w / scale + zero - old;
+        if (Math.abs(offset) > 0.5) {
+          const code = Math.min(top, Math.max(0, old + roundHalfEven(offset)));
+          if (code !== old) changed++;
+          codes[at] = code;
+        }
+        const a = reach * (scale * -zero), b = reach * (scale * (top - zero));
+        latents[at] = Math.min(Math.max(a, b), Math.max(Math.min(a, b), w));
+      }
+    }
+    return changed;
+  };
 
   return {
     scales,
@@ -24,23 +45,11 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
       }
       const stored: StoredTensor = { ...q.tensors.scales, bytes: new Uint8Array(halves.buffer) };
       q = { ...q, tensors: { ...q.tensors, scales: stored } };
-      let changed = 0;
+      const changed = moving ? follow(moving) : 0;
       for (let i = 0, at = 0; i < rows; i++) {
         for (let j = 0; j < cols; j++, at++) {
-          const g = i * groups + groupAt[j], scale = s[g], zero = zeros[g];
-          if (moving && scale !== 0) {
-            const { latents, reach } = moving;
-            // Half a step beyond a boundary moves a code, so that a latent on the boundary leaves it.
-            const offset = latents[at] / scale + zero - codes[at];
-            if (Math.abs(offset) > 0.5) {
-              const code = Math.min(top, Math.max(0, codes[at] + roundHalfEven(offset)));
-              if (code !== codes[at]) changed++;
-              codes[at] = code;
-            }
-            const ends = [scale * -zero, scale * (top - zero)];
-            latents[at] = Math.min(reach * Math.max(...ends), Math.max(reach * Math.min(...ends), latents[at]));
-          }
-          W[at] = scale * (codes[at] - zero);
+          const g = i * groups + groupAt[j];
+          W[at] = s[g] * (codes[at] - zeros[g]);
         }
       }
       moved ||= changed > 0;
