@@ -29,6 +29,7 @@ export { gptq } from "./methods/gptq.ts";
 export { daq } from "./methods/daq/daq.ts";
 export { levels } from "./methods/daq/levels.ts";
 export { abmp } from "./methods/abmp.ts";
+export { type Allotment, allotment } from "./methods/allotment.ts";
 export { scaled8 } from "./quant/forms/row_scales.ts";
 export { except } from "./quant/except.ts";
 export { dequantize, storedBits } from "./quant/forms/decode.ts";
@@ -41,6 +42,9 @@ export { openQuantization, type Quantization, quantize } from "./pipeline/quanti
 export { type Plan, planText } from "./pipeline/plan.ts";
 export { blockScores, secondMoments } from "./pipeline/inspect.ts";
 export { relativeErrorOf } from "./pipeline/walk.ts";
+
+// Sharing planes out by what counts
+export { allocate, type AllocateOptions, type Allocation, type AllocationStep } from "./allocate/allocate.ts";
 
 // Tuning what is stored
 export { tune } from "./tune/tune.ts";

@@ -45,6 +45,7 @@ export const rooms: Readonly<Record<string, string>> = {
     "quant/forms runtime report format tune version.ts",
   "pipeline/disk":
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
+  "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
 };

@@ -25,7 +25,7 @@ export interface AbmpOptions {
   readonly ratio?: number;
   /** Make a swap only where it lowers the loss, as predicted from the scores or as measured (`true`: measured). */
   readonly gate?: Gate | boolean;
-  /** Rank the groups of each linear, or those of all linears together (`allocateAcross`, whose answer `daq` takes as `orders`). */
+  /** Rank the groups of each linear, or those of all linears together (`allocateAcross`, whose answer `daq` takes as an allotment). */
   readonly scope?: "linear" | "model";
 }
 
@@ -56,6 +56,11 @@ export function abmp(options: AbmpOptions = {}): Abmp {
   if (gate) parts.push(gate);
   if (scope !== "linear") parts.push(scope);
   return { name: parts.join("-"), average, ratio, gate, scope };
+}
+
+/** The most planes that a rule may give a group. */
+export function mostPlanes({ average, ratio }: Abmp): number {
+  return Math.ceil(average) + Number(ratio > 0);
 }
 
 /**

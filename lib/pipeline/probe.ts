@@ -75,7 +75,7 @@ async function quantizeNoise(
   const noise = (n: number, m: number) => matrix(n, m, Float32Array.from({ length: n * m }, () => r.next() - 0.5));
   const W = noise(rows, cols);
   const factors = newFactors();
-  let bound = method;
+  let bound = method.typical ?? method;
   let H: Matrix | undefined;
   if (method.needsHessian) {
     const X = noise(Math.ceil(cols / 2), cols);

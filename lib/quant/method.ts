@@ -58,6 +58,8 @@ export interface Method {
     /** The method with its budget shared out, by name of the linear. */
     bind(scores: Readonly<Record<string, LinearScore>>): Method;
   };
+  /** Stands in for a method that knows its linears by name where another linear is to tell its time and size. */
+  readonly typical?: Method;
   /** Methods for the matrices outside the blocks, which stay in full precision without: see `except`. */
   readonly outside?: { readonly embed?: Method; readonly head?: Method };
 }

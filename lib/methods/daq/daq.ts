@@ -12,10 +12,11 @@ import { encodeGroups } from "../../quant/forms/grouped.ts";
 import { aliveInputs, readHessian, readWeight } from "../../quant/linear.ts";
 import type { LinearInput, LinearScore, Method, QuantizedLinear } from "../../quant/method.ts";
 import { obs } from "../../quant/obs.ts";
-import { allocateAcross, blockScores } from "../abmp.ts";
+import { allocateAcross, blockScores, mostPlanes } from "../abmp.ts";
+import { allotment, checkAllotment, meanOrder } from "../allotment.ts";
 import { fitGroup, marginals } from "./fit.ts";
 import type { GroupKind } from "./group.ts";
-import { type DaqOptions, type DaqSettings, nameOf, profiles, settingsOf } from "./options.ts";
+import { type DaqOptions, type DaqSettings, nameOf, profiles, ruleOf, settingsOf } from "./options.ts";
 import { ordersFor } from "./orders.ts";
 import { planes } from "./planes.ts";
 import { type PlacedGroup, refine } from "./refine.ts";
@@ -26,7 +27,7 @@ export type { DaqOptions, DaqProfile, DaqSettings } from "./options.ts";
  * DAQ as a method: each group of columns becomes a sum of K binary planes with row and column scales (Eq. 3).
  *
  * @throws RangeError when `bits` is not 1 to 4, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
- * fit. When no damping makes H positive definite the planes are fitted to the weights alone, and `report.fallback` says so.
+ * fit, RangeError when an allotment does not know the linear. When no damping makes H positive definite the planes are fitted to the weights alone, and `report.fallback` says so.
  *
  * @example
  * ```ts
@@ -44,9 +45,18 @@ export function daq(options: DaqOptions): Method {
   return groupwise(planes, options, { name: nameOf(options) });
 }
 
-/** The method `name` for groups of a kind. Throws `RangeError` when `bits` is not 1 to `mostBits`, `group` not a positive integer or the profile unknown. */
-export function groupwise(kind: GroupKind, options: DaqOptions, { name }: { readonly name: string }): Method {
-  const { bits, group } = options;
+interface Naming {
+  readonly name: string;
+  /** Linears that an allotment does not know get this many planes in the mean, instead of a refusal. */
+  readonly elsewhere?: number;
+}
+
+/**
+ * The method `name` for groups of a kind. Throws `RangeError` when `bits` is not 1 to `mostBits` or asks for more, `group` not a positive integer or the
+ * profile unknown.
+ */
+export function groupwise(kind: GroupKind, options: DaqOptions, { name, elsewhere }: Naming): Method {
+  const { bits, group } = options, rule = ruleOf(bits);
   const settings = settingsOf(options);
   if (!(Number.isInteger(group) && group >= 1)) {
     throw new RangeError(`Cannot make ${kind.method} with group ${group}: wanted a positive integer`);
@@ -56,16 +66,26 @@ export function groupwise(kind: GroupKind, options: DaqOptions, { name }: { read
       `Cannot make ${kind.method} with ${bits} bits: wanted an integer from 1 to ${kind.mostBits}, or abmp(...)`,
     );
   }
+  if (rule && mostPlanes(rule) > kind.mostBits) {
+    throw new RangeError(
+      `Cannot make ${kind.method} with ${rule.name}: it may give a group ${mostPlanes(rule)} bits, wanted at most ` +
+        `${kind.mostBits}; lower its average`,
+    );
+  }
+  if (typeof bits !== "number" && "orders" in bits) checkAllotment(bits, { method: kind.method, most: kind.mostBits });
   const needsHessian = readsHessian(options, settings);
   return {
     name,
     needsHessian,
-    quantize: (linear) => quantizeLinear(linear, { kind, options, settings, needsHessian }),
-    across: typeof bits !== "number" && bits.scope === "model" && !options.orders
+    quantize: (linear) => quantizeLinear(linear, { kind, options, settings, needsHessian, elsewhere }),
+    across: rule?.scope === "model"
       ? {
         score: (linear) => scoreLinear(linear, { group, damping: settings.damping }),
-        bind: (scores) => groupwise(kind, { ...options, orders: allocateAcross(scores, bits) }, { name }),
+        bind: (scores) => groupwise(kind, { ...options, bits: allotment(allocateAcross(scores, rule)) }, { name }),
       }
+      : undefined,
+    typical: typeof bits !== "number" && "orders" in bits && elsewhere === undefined
+      ? groupwise(kind, options, { name, elsewhere: meanOrder(bits) })
       : undefined,
   };
 }
@@ -83,8 +103,8 @@ async function scoreLinear(
 }
 
 /** Whether any choice looks at the data: `plain` and `RSR` without compensation do not. */
-function readsHessian({ bits, orders }: DaqOptions, s: DaqSettings): boolean {
-  return (typeof bits !== "number" && !orders) || s.dor !== false || s.compensation !== "none" ||
+function readsHessian({ bits }: DaqOptions, s: DaqSettings): boolean {
+  return ruleOf(bits) !== undefined || s.dor !== false || s.compensation !== "none" ||
     s.inside === "sequential" || s.columnWeights || s.refitRounds > 0 || s.refineRounds > 0;
 }
 
@@ -93,15 +113,16 @@ interface Job {
   readonly options: DaqOptions;
   readonly settings: DaqSettings;
   readonly needsHessian: boolean;
+  readonly elsewhere?: number;
 }
 
 /**
  * Each group is fitted to its weights compensated for all earlier groups, the whole then refined against the output error (Eq. 4).
  */
 async function quantizeLinear(linear: LinearInput, job: Job): Promise<QuantizedLinear> {
-  const { kind, options, settings, needsHessian } = job;
+  const { kind, options, settings, needsHessian, elsewhere } = job;
   const { name, kernels = referenceKernels, signal, factors = newFactors() } = linear;
-  const { group, bits } = options;
+  const { group } = options, rule = ruleOf(options.bits);
   const { W, H, dead } = readLinear(linear, needsHessian);
   let factor: UpperFactor = { U: identity(W.cols), damping: 0, retries: 0 };
   try {
@@ -131,18 +152,12 @@ async function quantizeLinear(linear: LinearInput, job: Job): Promise<QuantizedL
     return { placed, loss: await refine(W, placed, { H: dampened(H, damping), ...steps }) };
   };
 
-  const orders = await ordersFor({ name, W, U, options, settings, kernels, signal });
-  const over = orders.findIndex((k) => k > kind.mostBits);
-  if (over >= 0) {
-    throw new RangeError(
-      `Cannot quantize "${name}": group ${over} is given ${orders[over]} bits, wanted at most ${kind.mostBits}`,
-    );
-  }
+  const orders = await ordersFor({ name, W, U, options, settings, elsewhere, kernels, signal });
   let solution = await solve(orders);
-  if (typeof bits !== "number" && bits.gate === "measured" && Number.isInteger(bits.average)) {
+  if (rule?.gate === "measured" && Number.isInteger(rule.average)) {
     // The groups were measured one by one; what counts is the linear as a whole, refinement included.
-    if (solution.loss !== undefined && orders.some((k) => k !== bits.average)) {
-      const flat = await solve(orders.map(() => bits.average));
+    if (solution.loss !== undefined && orders.some((k) => k !== rule.average)) {
+      const flat = await solve(orders.map(() => rule.average));
       if (flat.loss! <= solution.loss) solution = flat;
     }
   }
@@ -161,12 +176,12 @@ async function quantizeLinear(linear: LinearInput, job: Job): Promise<QuantizedL
 /** What is left when no damping makes H positive definite: groups fitted to the weights alone, and a report that says so. */
 async function quantizeWithoutData(
   linear: LinearInput,
-  { kind, options }: Job,
+  { kind, options, elsewhere }: Job,
   fallbackReason: string,
 ): Promise<QuantizedLinear> {
-  const bits = Math.floor(typeof options.bits === "number" ? options.bits : options.bits.average);
+  const rule = ruleOf(options.bits), bits = rule ? Math.floor(rule.average) : options.bits;
   const alone: DaqSettings = { ...profiles.official, dor: false, compensation: "none" };
-  const fitted = { kind, options: { ...options, bits, orders: undefined }, settings: alone, needsHessian: false };
+  const fitted = { kind, options: { ...options, bits }, settings: alone, needsHessian: false, elsewhere };
   const { report, ...quantized } = await quantizeLinear(linear, fitted);
   return { ...quantized, report: { ...report, fallback: `${kind.parts} fitted without data`, fallbackReason } };
 }

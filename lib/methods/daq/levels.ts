@@ -166,8 +166,8 @@ export interface LevelsOptions extends Omit<DaqOptions, "signs" | "profile"> {
 /**
  * DAQ on uniform levels as a method: one uniform code per weight where DAQ has K planes, so that it runs as one product.
  *
- * @throws RangeError when `bits` is not 1 to 3, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
- * fit, RangeError when an allocation asks for more than 3 bits. When no damping makes H positive definite the codes are fitted to the weights alone, and
+ * @throws RangeError when `bits` is not 1 to 3 or may give a group more, `group` not a positive integer or the profile unknown; from `quantize`, TypeError when W and H do not
+ * fit, RangeError when an allotment does not know the linear. When no damping makes H positive definite the codes are fitted to the weights alone, and
  * `report.fallback` says so.
  *
  * @example

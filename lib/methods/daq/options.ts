@@ -1,5 +1,6 @@
 /** What can be chosen of DAQ, and the three named settings. A profile is a plain record of options, so that every ablation is a value. */
 import type { Abmp } from "../abmp.ts";
+import type { Allotment } from "../allotment.ts";
 import type { Compensation } from "../../quant/obs.ts";
 
 export type DaqProfile = "paper" | "official" | "plus";
@@ -46,13 +47,16 @@ export interface DaqSettings {
 }
 
 export interface DaqOptions extends Partial<DaqSettings> {
-  /** Planes per weight, 1 to 4, or an allocation of planes to groups. */
-  readonly bits: number | Abmp;
+  /** Planes per weight, 1 to 4; a rule that shares them out among groups; or those of each group. */
+  readonly bits: number | Abmp | Allotment;
   /** Columns that share scales; the last group of a linear may be narrower. */
   readonly group: number;
   readonly profile?: DaqProfile;
-  /** Planes of each group by name of the linear: for allocations made across linears. */
-  readonly orders?: Readonly<Record<string, readonly number[]>>;
+}
+
+/** The rule that shares planes out, where `bits` is one. */
+export function ruleOf(bits: DaqOptions["bits"]): Abmp | undefined {
+  return typeof bits === "number" || "orders" in bits ? undefined : bits;
 }
 
 /** The named settings. */
@@ -114,14 +118,13 @@ export function settingsOf({ profile = "plus", ...own }: DaqOptions): DaqSetting
 
 /** The canonical name: profile, bits, group, and what differs from the profile. */
 export function nameOf(options: DaqOptions): string {
-  const { profile = "plus", bits, group, orders } = options;
+  const { profile = "plus", bits, group } = options;
   const settings = settingsOf(options);
   const parts = [`daq-${profile}`, typeof bits === "number" ? `${bits}b` : bits.name, `g${group}`];
   for (const key of Object.keys(settings) as (keyof DaqSettings)[]) {
     const text = valueText(settings[key]);
     if (text !== valueText(profiles[profile][key])) parts.push(`${key}=${text}`);
   }
-  if (orders) parts.push("orders");
   return parts.join("-");
 }
 

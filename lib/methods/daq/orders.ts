@@ -2,6 +2,7 @@
 import type { Kernels } from "../../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matrix.ts";
 import { type Abmp, allocate, allocateByLoss, blockScores } from "../abmp.ts";
+import { evenOrders } from "../allotment.ts";
 import { fitGroup, marginals } from "./fit.ts";
 import type { DaqOptions, DaqSettings } from "./options.ts";
 import { planes } from "./planes.ts";
@@ -14,26 +15,31 @@ export interface OrdersInput {
   readonly U: Matrix64;
   readonly options: DaqOptions;
   readonly settings: DaqSettings;
+  /** The mean planes of linears that an allotment does not know. */
+  readonly elsewhere?: number;
   readonly kernels: Kernels;
   readonly signal?: AbortSignal;
 }
 
-/** Planes of each group, in column order: those given by name, one number for all, or what ABMP makes of this linear. Throws `RangeError` for bad ones. */
+/** Planes of each group, in column order: those given by name, one number for all, or what ABMP makes of this linear. Throws `RangeError` where none fit. */
 export async function ordersFor(input: OrdersInput): Promise<number[]> {
-  const { name, W, U, options: { bits, group, orders }, signal } = input;
+  const { name, W, U, options: { bits, group }, elsewhere, signal } = input;
   const count = Math.ceil(W.cols / group);
-  if (orders || (typeof bits !== "number" && bits.scope === "model")) {
-    const given = orders?.[name];
-    if (given?.length !== count || !given.every((k) => Number.isInteger(k) && k >= 1 && k <= 4)) {
+  if (typeof bits === "number") return new Array(count).fill(bits);
+  if ("orders" in bits) {
+    const given = bits.orders[name];
+    if (!given && elsewhere !== undefined) return evenOrders(count, elsewhere);
+    if (given?.length !== count) {
       throw new RangeError(
-        `Cannot quantize "${name}": its block orders are ${
-          given ? `[${given}]` : "missing"
-        }, wanted ${count} from 1 to 4`,
+        `Cannot quantize "${name}": its block orders are ${given ? `[${given}]` : "missing"}, wanted ${count}; ` +
+          `allot planes for this model and groups of ${group}`,
       );
     }
     return [...given];
   }
-  if (typeof bits === "number") return new Array(count).fill(bits);
+  if (bits.scope === "model") {
+    throw new RangeError(`Cannot quantize "${name}": its block orders are missing; bind ${bits.name} to scores first`);
+  }
 
   // A short last group stands alone in its size: swapping with it would move the mean.
   const whole = Math.floor(W.cols / group);

@@ -75,12 +75,13 @@ export function withRowScaleBits(q: QuantizedLinear, bits: 8): QuantizedLinear {
  * ```
  */
 export function scaled8<M extends Method>(method: M): M {
-  const { across } = method;
+  const { across, typical } = method;
   return {
     ...method,
     name: method.name.replace(/(?=\+|$)/, "-rows8"),
     quantize: async (linear) => withRowScaleBits(await method.quantize(linear), 8),
     across: across && { score: across.score, bind: (scores) => scaled8(across.bind(scores)) },
+    typical: typical && scaled8(typical),
   };
 }
 

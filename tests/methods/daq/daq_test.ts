@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
+import { allotment } from "../../../lib/methods/allotment.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { daq, type DaqOptions } from "../../../lib/methods/daq/daq.ts";
 import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
@@ -223,8 +224,12 @@ Deno.test("wrong options and inputs are refused", async () => {
   assertThrows(() => daq({ bits: 2, group: 0 }), RangeError, "positive integer");
   assertThrows(() => daq({ bits: 2, group: 16, profile: "best" as "plus" }), RangeError, "best");
   await assertRejects(() => daq({ bits: 2, group: 16 }).quantize({ name: "x", W }), TypeError, '"x"');
-  const orders = { other: [2, 2, 2] };
-  await assertRejects(() => run({ orders }), RangeError, "block orders are missing");
+  await assertRejects(() => run({ bits: allotment({ other: [2, 2] }) }), RangeError, "block orders are missing");
+  await assertRejects(() => run({ bits: allotment({ test: [2, 2, 2] }), group: 64 }), RangeError, "[2,2,2], wanted 1");
+  await assertRejects(() => run({ bits: abmp({ scope: "model" }) }), RangeError, "bind abmp2-r0.05-model to scores");
+  for (const k of [0, 5, 1.5]) {
+    assertThrows(() => daq({ bits: allotment({ a: [2, k] }), group: 16 }), RangeError, `"a" is given ${k} bits`);
+  }
 });
 
 Deno.test("daq: a second moment that no damping mends gives planes fitted without data, and the report says so", async () => {

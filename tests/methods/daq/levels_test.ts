@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
+import { allotment } from "../../../lib/methods/allotment.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
 import { levels, type LevelsOptions, uniformLevels as kind } from "../../../lib/methods/daq/levels.ts";
@@ -173,7 +174,7 @@ Deno.test("a short last group works, dead inputs get weight 0, and allocations a
   }
   const mixed = blockOrders(await run({ group: 20, bits: abmp({ ratio: 0.5 }) }));
   assertEquals([mixed[2], mixed.slice(0, 2).toSorted()], [2, [1, 3]]);
-  assertEquals(blockOrders(await run({ orders: { test: [3, 1, 2] } })), [3, 1, 2]);
+  assertEquals(blockOrders(await run({ bits: allotment({ test: [3, 1, 2] }) })), [3, 1, 2]);
   const flat = (await run({})).report.loss as number;
   assert((await run({ bits: abmp({ gate: "measured" }) })).report.loss as number <= flat);
 });
@@ -191,7 +192,12 @@ Deno.test("names are canonical, and what has no meaning is refused", async () =>
   assertThrows(() => levels({ bits: 2, group: 0 }), RangeError, "positive integer");
   assertThrows(() => levels({ bits: 2, group: 16, profile: "paper" as "plus" }), RangeError, "paper");
   await assertRejects(() => levels({ bits: 2, group: 16 }).quantize({ name: "x", W }), TypeError, '"x"');
-  await assertRejects(() => run({ orders: { test: [2, 4, 2] } }), RangeError, "group 1 is given 4 bits");
+  const over = { bits: allotment({ test: [2, 4, 2] }), group: 16 };
+  assertThrows(() => levels(over), RangeError, 'group 1 of "test" is given 4 bits');
+  for (const average of [2.5, 3]) {
+    assertThrows(() => levels({ bits: abmp({ average }), group: 16 }), RangeError, "may give a group 4 bits");
+    assertEquals(levels({ bits: abmp({ average, ratio: 0 }), group: 16 }).needsHessian, true);
+  }
 });
 
 Deno.test("a second moment that no damping mends gives codes fitted without data, and the report says so", async () => {
