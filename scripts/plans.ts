@@ -9,6 +9,8 @@ import { tuningFull, tuningQuick, tuningStudies } from "./tuning_studies.ts";
 export interface PlanName {
   readonly study: "paper" | "tuning";
   readonly quick: boolean;
+  /** Ids of the ablations that are wanted beside the main study; all when absent. */
+  readonly only?: readonly string[];
   /** Number of seeds; that of the scale when absent. */
   readonly seeds?: number;
 }
@@ -25,10 +27,13 @@ export interface NamedPlan {
 /** Where calibration windows come from, and their tokens. */
 export const calibrationText = { file: "data/nanoworld/calibration.jsonl", length: 64 } as const;
 
-export function planOf({ study, quick: isQuick, seeds }: PlanName, { maskId }: Model): NamedPlan {
+export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskId }: Model): NamedPlan {
   const base = study === "paper" ? isQuick ? quick : full : isQuick ? tuningQuick : tuningFull;
   const scale = seeds === undefined ? base : { ...base, seeds: Array.from({ length: seeds }, (_, i) => i + 1) };
-  const plan = study === "paper" ? studies(scale, maskId) : tuningStudies(scale, maskId);
+  const whole = study === "paper" ? studies(scale, maskId) : tuningStudies(scale, maskId);
+  const plan = only ? { ...whole, ablations: whole.ablations.filter(({ id }) => only.includes(id)) } : whole;
+  const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
+  if (unknown !== undefined) throw new RangeError(`There is no study ${unknown}: wanted ${known.join(", ")}`);
   const arms = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings).concat(plan.points.map((p) => p.arm));
   return study === "paper" ? { plan, scale, arms } : { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128) };
 }

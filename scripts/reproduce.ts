@@ -17,6 +17,7 @@ import { wholeArms } from "./whole_arms.ts";
 const options = readOptions("deno task reproduce [options]", {
   study: { default: "paper", help: "paper (its comparison and ablations), or tuning (towards the model's loss)" },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
+  only: { default: "", help: "studies by their ids, with commas; all by default" },
   seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
   workers: { default: "auto", help: "arms measured at once; auto: 1 for paper, one for each core for tuning" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
@@ -32,6 +33,7 @@ const count = options.workers === "auto" ? study === "paper" ? 1 : cores : posit
 const name: PlanName = {
   study: study as PlanName["study"],
   quick: options.quick,
+  ...(options.only && { only: options.only.split(",") }),
   ...(options.seeds && { seeds: positiveInteger("seeds", options.seeds) }),
 };
 

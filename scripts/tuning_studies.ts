@@ -1,12 +1,16 @@
 /** What `reproduce --study tuning` runs: from the error of layers to the model's own loss, in groups of 128. */
 import {
+  allocate,
   type Arm,
   choiceTasks,
   corpusText,
   daq,
   gptq,
+  guided,
   levels,
+  maskResponses,
   type Method,
+  mix,
   simulateMasks,
   tasks,
   tuned,
@@ -18,6 +22,7 @@ import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
 /** Steps of what is shown first, and of what is compared with it. */
 export interface TuningScale extends Scale {
   readonly long: number;
+  readonly middle: number;
   readonly short: number;
   /** Steps of a block. */
   readonly block: number;
@@ -30,6 +35,7 @@ export const tuningFull: TuningScale = {
   calibrationWindows: 128,
   without: [],
   long: 1500,
+  middle: 1000,
   short: 400,
   block: 400,
 };
@@ -40,12 +46,15 @@ export const tuningQuick: TuningScale = {
   items: 50,
   elboWindows: 32,
   calibrationWindows: 64,
-  without: ["steps", "text"],
+  without: ["steps", "text", "block"],
   long: 6,
+  middle: 5,
   short: 4,
   block: 4,
 };
 
+/** Joint changes of planes that are tried, each at the price of quantising the model. */
+const trials = 8;
 /** Windows of each step, of 64 tokens. */
 const batch = 32;
 /** Tokens that a text has when it is the calibration split alone: 57,344. */
@@ -71,10 +80,11 @@ export const tuningNames = {
   levelsCodes: "levels + codes",
   levelsBest: "levels + codes, KL and states",
   plusCodes: "plus + codes",
+  fewest: "levels, 1.5 planes by KL, + codes",
 } as const;
 
 export function tuningStudies(scale: Scale, maskId: number): Plan {
-  const { long, short, block } = scale as TuningScale;
+  const { long, middle, short, block } = scale as TuningScale;
   const world = createWorld({ seed: WORLD_SEED });
   const text = worldText(world, { batch }), sparing = worldText(world, { batch, sparing: true });
   const file = corpusText(worldText(world, { batch: calibrationWindows, split: "calibration" }).draw(0, 0), {
@@ -103,6 +113,35 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
   const byBlock = (steps: number, loss: TuneOptions["loss"] = {}) =>
     moved(uniform, { what: "codes", by: "block", steps, rates: { latents: 0.05 }, loss });
 
+  // Half of the windows with whole answers masked: the text of the calibration split, drawn anew for each seed, whose answers are known.
+  const mixed: Arm["calibration"] = (_, seed) => {
+    const own = worldText(world, { batch: scale.calibrationWindows, split: "calibration" }).draw(seed, 1);
+    const masks = { maskId, seed };
+    return mix([[0.5, simulateMasks(own, masks)], [0.5, maskResponses(own, masks)]]);
+  };
+  const onMixed = (label: string, method: Method): Arm => ({ ...arm(label, method), calibration: mixed });
+  const onGuided = (label: string, method: Method): Arm => ({
+    ...arm(label, method),
+    calibration: (corpus, seed) => ({ ...mixed(corpus, seed), name: `${mixed(corpus, seed).name}-guided` }),
+    prepare: async (model, { seed }) => ({
+      calibration: await guided(model, mixed({ windows: [] }, seed), { seed }),
+    }),
+  });
+  /** Planes by the divergence of the model on windows that judge nothing else, as many on average; then `moved`. */
+  const allocated = (label: string, average: number, base: Arm, moved: (method: Method) => Method): Arm => ({
+    ...base,
+    label,
+    method: { ...moved(uniform), name: moved({ ...uniform, name: `levels-kl${average}-g${group}` }).name },
+    async prepare(model, given) {
+      const calibration = (await base.prepare?.(model, given))?.calibration ?? given.calibration;
+      const method = (bits: Parameters<typeof levels>[0]["bits"]) => levels({ bits, group });
+      const decides = worldText(world, { batch: 64, split: "validation" }).draw(given.seed, 3);
+      const options = { method, average, text: decides, seed: given.seed, most: Math.min(3, Math.ceil(average) + 1) };
+      const bits = await allocate(model, { ...options, calibration, trials });
+      return { calibration, method: moved(method(bits)) };
+    },
+  });
+
   const L = tuningNames;
   const main: Study = {
     id: "tuning",
@@ -119,10 +158,11 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm("official + scales", scales(official)),
       arm("official + codes", codes(official, short)),
       arm("GPTQ + scales", scales(grid)),
-      arm("GPTQ + codes", codes(grid, long)),
+      arm("GPTQ + codes", codes(grid, middle)),
       arm(L.plusCodes, codes(plus, long)),
       arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
-      arm("one plane + codes", codes(one, long)),
+      arm("one plane + codes", codes(one, middle)),
+      allocated(L.fewest, 1.5, arm("", uniform), (method) => codes(method, middle)),
       arm(L.levelsBest, codes(uniform, 2 * long, { loss: { hidden: 10 } })),
     ],
     pairs: [
@@ -140,6 +180,7 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       [L.levelsCodes, "levels by block, then scales"],
       ["one plane + codes", "one plane"],
       [L.levelsBest, L.levelsCodes],
+      [L.fewest, "plus"],
       [names.full, L.levelsCodes],
       [names.full, L.levelsBest],
     ],
@@ -163,7 +204,30 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       ],
     };
   };
+  const onText = (method: Method) => codes(method, short);
+  const path: Study = {
+    id: "path",
+    title: "From the solver to the model's loss, one step after another",
+    settings: [
+      arm("solver", uniform),
+      onMixed("+ masks", uniform),
+      onGuided("+ guided moments", uniform),
+      onGuided("+ scales", scales(uniform)),
+      onGuided("+ codes", codes(uniform, short, { text: file })),
+      onGuided("+ text", onText(uniform)),
+      allocated("+ allocation", 2, onGuided("", uniform), onText),
+    ],
+    pairs: [
+      ["+ masks", "solver"],
+      ["+ guided moments", "+ masks"],
+      ["+ scales", "+ guided moments"],
+      ["+ codes", "+ scales"],
+      ["+ text", "+ codes"],
+      ["+ allocation", "+ text"],
+    ],
+  };
   const ablations: Study[] = [
+    path,
     asking("spared", "Facts that the tuning text never asks for: persons who are never masked", spared),
     asking("asked", "The other half of the persons", asked),
     {

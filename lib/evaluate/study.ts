@@ -15,6 +15,11 @@ export interface Arm {
   /** What tables call it. */
   readonly label: string;
   readonly method?: Method;
+  /** What they become once the model is there, where they depend on it: `method` and `calibration` then only name them. */
+  readonly prepare?: (
+    model: Model,
+    given: { readonly calibration?: Calibration; readonly seed: number },
+  ) => Promise<{ readonly method?: Method; readonly calibration?: Calibration }>;
   /** The inputs to calibrate on, from windows of text; needed by methods that read data. */
   readonly calibration?: (corpus: Corpus, seed: number) => Calibration;
   /** Windows of text. */
@@ -113,8 +118,10 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
   // Quantising takes the first part of the time, or the first little part where a tuning follows.
   const [solver, tuning] = arm.method && "tunings" in arm.method ? [0.05, 0.85] : [0.5, 0];
   if (arm.method) {
-    const calibration = arm.calibration?.(await options.corpus(arm.windows, seed), seed);
-    subject = await quantize(model, arm.method, {
+    const drawn = arm.calibration?.(await options.corpus(arm.windows, seed), seed);
+    const prepared = await arm.prepare?.(model, { calibration: drawn, seed });
+    const { method, calibration } = { method: arm.method, calibration: drawn, ...prepared };
+    subject = await quantize(model, method, {
       calibration,
       kernels,
       signal,

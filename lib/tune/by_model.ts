@@ -78,6 +78,7 @@ export async function moveModel(
       tape,
       rows,
       dOut: dX,
+      states: false,
       onBlock: (layer, gradients) => moving.blocks[layer].update(gradients, at),
       async onStates(place, x, gradient) {
         if (!goal || place === 0) return; // before the first half stands the embedding, which does not move
