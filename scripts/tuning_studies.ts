@@ -78,7 +78,7 @@ export const asked = half(false), spared = half(true);
 /** What tables and figures call the arms. */
 export const tuningNames = {
   levelsCodes: "levels + codes",
-  levelsBest: "levels + codes, KL and states",
+  best: "levels, planes by KL, + codes, long",
   plusCodes: "plus + codes",
   fewest: "levels, 1.5 planes by KL, + codes",
 } as const;
@@ -163,7 +163,7 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
       arm("one plane + codes", codes(one, middle)),
       allocated(L.fewest, 1.5, arm("", uniform), (method) => codes(method, middle)),
-      arm(L.levelsBest, codes(uniform, 2 * long, { loss: { hidden: 10 } })),
+      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, 2 * long, { loss: { hidden: 10 } })),
     ],
     pairs: [
       ["levels + scales", names.levels],
@@ -179,10 +179,10 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       ["levels by block, then scales", names.levels],
       [L.levelsCodes, "levels by block, then scales"],
       ["one plane + codes", "one plane"],
-      [L.levelsBest, L.levelsCodes],
+      [L.best, L.levelsCodes],
       [L.fewest, "plus"],
       [names.full, L.levelsCodes],
-      [names.full, L.levelsBest],
+      [names.full, L.best],
     ],
   };
   const asking = (id: string, title: string, task: typeof asked): Study => {
