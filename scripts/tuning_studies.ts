@@ -23,6 +23,7 @@ import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
 export interface TuningScale extends Scale {
   readonly long: number;
   readonly middle: number;
+  readonly longest: number;
   readonly short: number;
   /** Steps of a block. */
   readonly block: number;
@@ -36,6 +37,7 @@ export const tuningFull: TuningScale = {
   without: [],
   long: 1500,
   middle: 1000,
+  longest: 2000,
   short: 400,
   block: 400,
 };
@@ -49,6 +51,7 @@ export const tuningQuick: TuningScale = {
   without: ["steps", "text", "block"],
   long: 6,
   middle: 5,
+  longest: 7,
   short: 4,
   block: 4,
 };
@@ -84,7 +87,7 @@ export const tuningNames = {
 } as const;
 
 export function tuningStudies(scale: Scale, maskId: number): Plan {
-  const { long, middle, short, block } = scale as TuningScale;
+  const { long, middle, longest, short, block } = scale as TuningScale;
   const world = createWorld({ seed: WORLD_SEED });
   const text = worldText(world, { batch }), sparing = worldText(world, { batch, sparing: true });
   const file = corpusText(worldText(world, { batch: calibrationWindows, split: "calibration" }).draw(0, 0), {
@@ -163,7 +166,7 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
       arm("one plane + codes", codes(one, middle)),
       allocated(L.fewest, 1.5, arm("", uniform), (method) => codes(method, middle)),
-      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, 2 * long, { loss: { hidden: 10 } })),
+      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, longest, { loss: { hidden: 10 } })),
     ],
     pairs: [
       ["levels + scales", names.levels],
