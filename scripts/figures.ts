@@ -6,16 +6,18 @@ import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
 import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
+import { tuningClaims, tuningTable } from "./tuning_tables.ts";
 import type { Verdict } from "./verdicts.ts";
 
 const options = readOptions("deno task figures [options]", {
   from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce" },
+  tuning: { default: "", help: "folder of a finished `deno task reproduce --study tuning`, say results/tuning" },
   results: { default: "data/results", help: "where the published rows and figures are" },
   readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->" },
 });
 
 await main(async () => {
-  const { from, results } = options;
+  const { from, tuning, results } = options;
   if (from) {
     await Deno.mkdir(join(results, "figures"), { recursive: true });
     for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) {
@@ -25,10 +27,21 @@ await main(async () => {
       if (name.endsWith(".svg")) await Deno.copyFile(join(from, "figures", name), join(results, "figures", name));
     }
   }
+  if (tuning) {
+    for (const file of ["means.jsonl", "verdicts.jsonl", "curves.jsonl", "report.md"]) {
+      await Deno.copyFile(join(tuning, file), join(results, `tuning_${file}`));
+    }
+    for await (const { name } of Deno.readDir(join(tuning, "figures"))) {
+      if (name.endsWith(".svg")) await Deno.copyFile(join(tuning, "figures", name), join(results, "figures", name));
+    }
+  }
   const read = async (file: string) => decodeRows(await Deno.readTextFile(join(results, file)), join(results, file));
   const means = await read("means.jsonl");
-  const lines = (await Deno.readTextFile(join(results, "verdicts.jsonl"))).split("\n").filter(Boolean);
-  const verdicts = lines.map((line) => JSON.parse(line) as Verdict);
+  const judged = async (file: string) =>
+    (await Deno.readTextFile(join(results, file))).split("\n").filter(Boolean).map((line) =>
+      JSON.parse(line) as Verdict
+    );
+  const verdicts = await judged("verdicts.jsonl");
   let text = await Deno.readTextFile(options.readme);
   const fill = (marker: string, content: string) => {
     const [before, rest] = text.split(`<!-- ${marker} -->`);
@@ -40,6 +53,8 @@ await main(async () => {
   };
   fill("table1", mainTable(means).toMarkdown());
   fill("claims", claims(verdicts));
+  fill("tuning", tuningTable(await read("tuning_means.jsonl")).toMarkdown());
+  fill("tuning claims", tuningClaims(await judged("tuning_verdicts.jsonl")));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));

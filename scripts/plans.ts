@@ -3,7 +3,7 @@ import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
 import { loadCorpus } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
 import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
-import { tuningFull, tuningQuick, tuningStudies } from "./tuning_studies.ts";
+import { measuredLast, tuningFull, tuningQuick, tuningStudies } from "./tuning_studies.ts";
 
 /** What names a plan: plain data, so that it can be handed to another thread. */
 export interface PlanName {
@@ -34,7 +34,13 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
   const plan = only ? { ...whole, ablations: whole.ablations.filter(({ id }) => only.includes(id)) } : whole;
   const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
   if (unknown !== undefined) throw new RangeError(`There is no study ${unknown}: wanted ${known.join(", ")}`);
-  const arms = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings).concat(plan.points.map((p) => p.arm));
+  const mentioned = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings);
+  const late = (arm: Arm) => study === "tuning" && measuredLast.includes(arm.label);
+  const arms = [
+    ...mentioned.filter((arm) => !late(arm)),
+    ...mentioned.filter(late),
+    ...plan.points.map(({ arm }) => arm),
+  ];
   return study === "paper" ? { plan, scale, arms } : { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128) };
 }
 

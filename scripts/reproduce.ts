@@ -12,11 +12,13 @@ import { interruptSignal, main, meter, positiveInteger, readOptions, refuse } fr
 import { calibrationText, type PlanName, planOf } from "./plans.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
+import type { Plan, Study } from "./studies.ts";
 import { wholeArms } from "./whole_arms.ts";
 
 const options = readOptions("deno task reproduce [options]", {
   study: { default: "paper", help: "paper (its comparison and ablations), or tuning (towards the model's loss)" },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
+  report: { default: false, help: "measure nothing: report on the arms that are there for every seed" },
   only: { default: "", help: "studies by their ids, with commas; all by default" },
   seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
   workers: { default: "auto", help: "arms measured at once; auto: 1 for paper, one for each core for tuning" },
@@ -42,15 +44,17 @@ await main(async () => {
   const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
   await using model = await loadModel(options.model, { device: options.device as Device });
-  const { plan, scale, arms } = planOf(name, model);
+  const { plan: whole, scale, arms } = planOf(name, model);
   const { device } = model.engine.runtime;
   const inputs = await armInputs({
     ...{ model: options.model, device, corpus: calibrationText.file, length: calibrationText.length },
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
   });
-  const whole = wholeArms(arms, inputs);
-  const identity = (arm: Arm, seed: number) => identityOf(whole.of(arm), { seed, inputs });
-  const places = whole.list.map((arm, place) => ({ arm, place }));
+  const { list, of } = wholeArms(arms, inputs);
+  const identity = (arm: Arm, seed: number) => identityOf(of(arm), { seed, inputs });
+  const there = (arm: Arm) => scale.seeds.every((seed) => measured.has(identity(arm, seed)));
+  const plan = options.report ? partOf(whole, there) : whole;
+  const places = list.map((arm, place) => ({ arm, place })).filter(({ arm }) => !options.report || there(arm));
   // Seeds of one arm after another where arms take long, so that a stopped run has verdicts on some; else every arm at a seed.
   const wanted = (study === "paper"
     ? scale.seeds.flatMap((seed) =>
@@ -63,7 +67,7 @@ await main(async () => {
   const progress = meter(options.quick ? `quick ${study}` : `reproduce ${study}`, wanted.length, "arms", before);
   const signal = interruptSignal();
   const titleOf = ({ arm, seed }: { readonly arm: number; readonly seed: number }) =>
-    `${whole.list[arm].label}, seed ${seed}`;
+    `${list[arm].label}, seed ${seed}`;
   try {
     await measureAll(open.map(({ place, seed }) => ({ arm: place, seed })), {
       ...{
@@ -76,7 +80,7 @@ await main(async () => {
       ...{ count, signal },
       async onMeasured({ arm, seed }, measurement) {
         const rows = measurement.rows.map((row) => ({ ...row, codeVersion: inputs.code }));
-        const result: Stored = { identity: identity(whole.list[arm], seed), ...measurement, rows };
+        const result: Stored = { identity: identity(list[arm], seed), ...measurement, rows };
         await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
         measured.set(result.identity, result);
       },
@@ -99,6 +103,17 @@ await main(async () => {
   await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));
 });
+
+/** What of a plan rests on arms that are there. */
+function partOf({ main, ablations, points }: Plan, there: (arm: Arm) => boolean): Plan {
+  const cut = (study: Study): Study => {
+    const settings = study.settings.filter(there);
+    const has = (label: string) => settings.some((arm) => arm.label === label);
+    return { ...study, settings, pairs: study.pairs.filter(([a, b]) => has(a) && has(b)) };
+  };
+  const kept = ablations.map(cut).filter(({ pairs }) => pairs.length > 0);
+  return { main: cut(main), ablations: kept, points: points.filter(({ arm }) => there(arm)) };
+}
 
 /** A measurement as it stands in the store, under the identity of what was measured. */
 type Stored = Measurement & { readonly identity: string };

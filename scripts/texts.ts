@@ -85,7 +85,11 @@ export async function tuningTextOf(
   if (!tokenizer) throw new RangeError(`Cannot tune ${source.name}: its folder holds no tokenizer.json`);
   const name = from === "sampler" ? "wikitext" : from;
   const corpus = await loadCorpus(name, { tokenizer, count: windows + batch, length, seed: seed + 1, signal });
-  const used = { windows: corpus.windows.slice(0, windows) }, judge = { windows: corpus.windows.slice(windows) };
+  const part = (from: number, to?: number) => ({
+    windows: corpus.windows.slice(from, to),
+    ...(corpus.answers && { answers: corpus.answers.slice(from, to) }),
+  });
+  const used = part(0, windows), judge = part(windows);
   return { text: corpusText(used, { name: name.split(/[/\\]/).at(-1)!, batch }), judge };
 }
 

@@ -23,7 +23,6 @@ import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
 export interface TuningScale extends Scale {
   readonly long: number;
   readonly middle: number;
-  readonly longest: number;
   readonly short: number;
   /** Steps of a block. */
   readonly block: number;
@@ -36,8 +35,7 @@ export const tuningFull: TuningScale = {
   calibrationWindows: 128,
   without: [],
   long: 1500,
-  middle: 1000,
-  longest: 2000,
+  middle: 800,
   short: 400,
   block: 400,
 };
@@ -51,7 +49,6 @@ export const tuningQuick: TuningScale = {
   without: ["steps", "text", "block"],
   long: 6,
   middle: 5,
-  longest: 7,
   short: 4,
   block: 4,
 };
@@ -78,16 +75,24 @@ const half = (spared: boolean): typeof tasks.nano_mmlu => ({
 });
 export const asked = half(false), spared = half(true);
 
+/** Arms that are measured after everything else: what takes long and decides least. */
+export const measuredLast: readonly string[] = [
+  "+ allocation",
+  "levels, 1.5 planes by KL, + codes",
+  "plus + codes",
+  "GPTQ + scales",
+];
+
 /** What tables and figures call the arms. */
 export const tuningNames = {
   levelsCodes: "levels + codes",
-  best: "levels, planes by KL, + codes, long",
+  best: "levels, planes by KL, + codes",
   plusCodes: "plus + codes",
   fewest: "levels, 1.5 planes by KL, + codes",
 } as const;
 
 export function tuningStudies(scale: Scale, maskId: number): Plan {
-  const { long, middle, longest, short, block } = scale as TuningScale;
+  const { long, middle, short, block } = scale as TuningScale;
   const world = createWorld({ seed: WORLD_SEED });
   const text = worldText(world, { batch }), sparing = worldText(world, { batch, sparing: true });
   const file = corpusText(worldText(world, { batch: calibrationWindows, split: "calibration" }).draw(0, 0), {
@@ -160,13 +165,13 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm(L.levelsCodes, codes(uniform, long)),
       arm("official + scales", scales(official)),
       arm("official + codes", codes(official, short)),
+      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, long, { loss: { hidden: 10 } })),
       arm("GPTQ + scales", scales(grid)),
       arm("GPTQ + codes", codes(grid, middle)),
       arm(L.plusCodes, codes(plus, long)),
       arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: short })),
       arm("one plane + codes", codes(one, middle)),
       allocated(L.fewest, 1.5, arm("", uniform), (method) => codes(method, middle)),
-      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, longest, { loss: { hidden: 10 } })),
     ],
     pairs: [
       ["levels + scales", names.levels],
@@ -230,9 +235,9 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
     ],
   };
   const ablations: Study[] = [
-    path,
     asking("spared", "Facts that the tuning text never asks for: persons who are never masked", spared),
     asking("asked", "The other half of the persons", asked),
+    path,
     {
       id: "loss",
       title: "What moves, and towards what (the same number of steps)",

@@ -1,7 +1,10 @@
 /** Text to calibrate and to measure on: windows of tokens from a local file, or from C4 and WikiText of the Hugging Face Hub. */
 import type { Corpus } from "../diffusion/mcs.ts";
+import type { MarkedText } from "../diffusion/text.ts";
+import { type Document, lengthOf } from "../format/text_lines.ts";
 import { openHubFile } from "../checkpoint/hub/hub.ts";
 import type { TextTokenizer } from "../model/model.ts";
+import { concat } from "../tensor/concat.ts";
 import { rng } from "../tensor/rng.ts";
 import { articlesOf, type Documents, documentsOf } from "./documents.ts";
 
@@ -34,7 +37,7 @@ interface Dataset {
   readonly revision: string;
   readonly short: "join" | "skip";
   /** Puts together what the rows of the file are parts of. */
-  readonly group?: (rows: AsyncIterable<readonly string[]>) => AsyncGenerator<readonly string[]>;
+  readonly group?: (rows: AsyncIterable<readonly Document[]>) => AsyncGenerator<readonly Document[]>;
 }
 
 const wikitext = {
@@ -64,7 +67,8 @@ const heldCharacters = 2 ** 25;
 
 /**
  * Draws windows from a file (see `documentsOf` for the kinds) or from the dataset `c4`, `wikitext` or `wikitext-test`: documents in random order; one that is long
- * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No document is used twice. The windows follow from
+ * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No document is used twice. Where documents are chats,
+ * `answers` marks the tokens of the answers. The windows follow from
  * the documents, the tokenizer and the seed alone: a gzipped file gives what the plain one does. The file is read more than once (first to count its
  * documents), and at most 2^25 characters of it are held. Throws `SyntaxError` for a malformed line and `RangeError` when the file holds too little text.
  *
@@ -78,7 +82,7 @@ const heldCharacters = 2 ** 25;
  * console.log(tokenizer.decode(windows[0]));
  * ```
  */
-export async function loadCorpus(path: string | URL, options: CorpusOptions): Promise<Corpus> {
+export async function loadCorpus(path: string | URL, options: CorpusOptions): Promise<Corpus & MarkedText> {
   const { tokenizer, count, length, seed, onProgress, signal } = options;
   if (!(Number.isInteger(count) && count > 0 && Number.isInteger(length) && length > 0)) {
     throw new RangeError(`Cannot load ${path}: count is ${count} and length ${length}, wanted positive integers`);
@@ -91,16 +95,17 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
   const sizes: number[] = [];
   for await (const batch of documents()) {
     signal?.throwIfAborted();
-    for (const text of batch) sizes.push(text.length);
+    for (const document of batch) sizes.push(lengthOf(document));
   }
   const r = rng(seed, "corpus");
   const order = r.shuffle(Array.from(sizes, (_, i) => i));
-  const windows: Int32Array[] = [];
-  const add = (window: Int32Array) => {
-    windows.push(window);
+  const windows: Int32Array[] = [], answers: Uint8Array[] = [];
+  const add = ({ tokens, marks }: Encoded, start: number) => {
+    windows.push(Int32Array.from(tokens.slice(start, start + length)));
+    answers.push(Uint8Array.from(marks.slice(start, start + length)));
     onProgress?.(windows.length, count);
   };
-  let joined: number[] = [];
+  const joined = { tokens: [] as number[], marks: [] as number[] };
   for (let at = 0; at < order.length && windows.length < count;) {
     const drawn: number[] = [];
     for (let held = 0; at < order.length && held < heldCharacters; at++) {
@@ -113,24 +118,43 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
     for (const index of drawn) {
       if (windows.length === count) break;
       signal?.throwIfAborted();
-      const tokens = tokenizer.encode(texts.get(index)!);
+      const { tokens, marks } = encoded(texts.get(index)!, tokenizer);
       if (tokens.length >= length) {
-        const start = r.int(tokens.length - length + 1);
-        add(tokens.slice(start, start + length));
+        add({ tokens, marks }, r.int(tokens.length - length + 1));
       } else if (short === "join") {
-        for (const token of tokens) joined.push(token);
-        if (joined.length >= length) {
-          add(Int32Array.from(joined.slice(0, length)));
-          joined = [];
-        }
+        for (const token of tokens) joined.tokens.push(token);
+        for (const mark of marks) joined.marks.push(mark);
+        if (joined.tokens.length < length) continue;
+        add(joined, 0);
+        joined.tokens.length = joined.marks.length = 0;
       }
     }
   }
-  if (windows.length === count) return { windows };
+  if (windows.length === count) {
+    return answers.some((marks) => marks.includes(1)) ? { windows, answers } : { windows };
+  }
   throw new RangeError(
     `Cannot draw ${count} windows of ${length} tokens from ${path}: its ${sizes.length} documents give ` +
       `${windows.length}; ask for fewer or shorter windows, or give more text`,
   );
+}
+
+/** Tokens of a document, and 1 for those of answers. */
+interface Encoded {
+  readonly tokens: ArrayLike<number> & { slice(from: number, to: number): ArrayLike<number> };
+  readonly marks: ArrayLike<number> & { slice(from: number, to: number): ArrayLike<number> };
+}
+
+function encoded(document: Document, tokenizer: TextTokenizer): { tokens: Int32Array; marks: Uint8Array } {
+  const pieces = typeof document === "string" ? [{ text: document, answer: false }] : document;
+  const all = pieces.map(({ text, answer }) => ({ tokens: tokenizer.encode(text), answer }));
+  const tokens = concat(all.map(({ tokens }) => tokens), Int32Array), marks = new Uint8Array(tokens.length);
+  let at = 0;
+  for (const { tokens: { length }, answer } of all) {
+    if (answer) marks.fill(1, at, at + length);
+    at += length;
+  }
+  return { tokens, marks };
 }
 
 function refuseMissing(error: unknown, path: string | URL): never {
@@ -152,9 +176,9 @@ async function textsOf(
   documents: Documents,
   indices: readonly number[],
   signal?: AbortSignal,
-): Promise<Map<number, string>> {
+): Promise<Map<number, Document>> {
   const wanted = new Set(indices);
-  const texts = new Map<number, string>();
+  const texts = new Map<number, Document>();
   let index = 0;
   for await (const batch of documents()) {
     signal?.throwIfAborted();

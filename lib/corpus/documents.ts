@@ -2,15 +2,15 @@
 import { fromFileUrl } from "@std/path";
 import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { gunzip } from "../format/text_gzip.ts";
-import { textLines, textOfJson } from "../format/text_lines.ts";
+import { type Document, documentOfJson, textLines } from "../format/text_lines.ts";
 import { fileSource } from "../checkpoint/files/file_source.ts";
 
 /** All documents of a file, in its order and in batches. Each call reads the file anew and gives the same. */
-export type Documents = () => AsyncGenerator<readonly string[]>;
+export type Documents = () => AsyncGenerator<readonly Document[]>;
 
 /**
- * The documents of a file, by its name: `.jsonl`, `.json.gz` and `.jsonl.gz` hold a JSON object with a string "text" per line (C4's shards do),
- * `.parquet` a column "text", anything else one document per line, `.gz` gzipped. Empty lines are no documents. Errors while reading: Deno's own for a
+ * The documents of a file, by its name: `.jsonl`, `.json.gz` and `.jsonl.gz` hold a JSON object per line, with a string "text" (C4's shards do) or
+ * a chat (`documentOfJson`), `.parquet` a column "text", anything else one document per line, `.gz` gzipped. Empty lines are no documents. Errors while reading: Deno's own for a
  * file that cannot be opened, `SyntaxError` for a malformed one, with the line or row.
  */
 export function documentsOf(path: string | URL): Documents {
@@ -22,10 +22,10 @@ export function documentsOf(path: string | URL): Documents {
     const bytes = (await Deno.open(path)).readable;
     let line = 0;
     for await (const lines of textLines(zipped ? gunzip(bytes, name) : bytes, name)) {
-      const texts: string[] = [];
+      const texts: Document[] = [];
       for (const text of lines) {
         line++;
-        if (text.trim() !== "") texts.push(json ? textOfJson(text, name, line) : text);
+        if (text.trim() !== "") texts.push(json ? documentOfJson(text, name, line) : text);
       }
       yield texts;
     }
@@ -75,11 +75,12 @@ async function* parquetTexts(path: string | URL): AsyncGenerator<string[]> {
 const title = /^ = [^=].* = \n?$/;
 
 /** WikiText's rows are paragraphs; a document is an article, from one level-one heading to the next. */
-export async function* articlesOf(rows: AsyncIterable<readonly string[]>): AsyncGenerator<string[]> {
+export async function* articlesOf(rows: AsyncIterable<readonly Document[]>): AsyncGenerator<string[]> {
   let article = "";
   for await (const batch of rows) {
     const whole: string[] = [];
     for (const row of batch) {
+      if (typeof row !== "string") continue; // WikiText has no chats
       if (title.test(row) && article.trim() !== "") {
         whole.push(article);
         article = "";

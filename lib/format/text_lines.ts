@@ -26,14 +26,46 @@ export async function* textLines(chunks: AsyncIterable<Uint8Array>, name: string
   yield [rest + decoder.decode()];
 }
 
-/** The field "text" of a line of JSON. Throws `SyntaxError` that names the file and the line. */
-export function textOfJson(json: string, name: string, line: number): string {
-  let value: unknown;
+/** A piece of a document: text that is given, or an answer to it. */
+export interface Piece {
+  readonly text: string;
+  readonly answer: boolean;
+}
+
+/** A document: plain text, or pieces of which some are answers. */
+export type Document = string | readonly Piece[];
+
+/**
+ * The document of a line of JSON: its field "text"; "prompt" and "response", of which the latter is an answer; or "messages", each with "role" and "content",
+ * of which those of the assistant are. Pieces end with a new line. Throws `SyntaxError` that names the file and the line.
+ */
+export function documentOfJson(json: string, name: string, line: number): Document {
+  let value: Record<string, unknown> = {};
   try {
-    value = (JSON.parse(json) as { text?: unknown }).text;
+    value = (JSON.parse(json) ?? {}) as Record<string, unknown>;
   } catch {
     // Reported below, with the line.
   }
-  if (typeof value === "string") return value;
-  throw new SyntaxError(`Cannot read ${name}, line ${line}: wanted a JSON object with a string "text"`);
+  const { text, prompt, response, messages } = value;
+  if (typeof text === "string") return text;
+  if (typeof prompt === "string" && typeof response === "string") {
+    return [{ text: `${prompt}\n`, answer: false }, { text: `${response}\n`, answer: true }];
+  }
+  if (Array.isArray(messages) && messages.length > 0 && messages.every(isMessage)) {
+    return messages.map(({ role, content }) => ({ text: `${content}\n`, answer: role === "assistant" }));
+  }
+  throw new SyntaxError(
+    `Cannot read ${name}, line ${line}: wanted a JSON object with a string "text", with "prompt" and "response", or with ` +
+      '"messages" that have a "role" and a "content" each',
+  );
+}
+
+/** Characters of a document. */
+export function lengthOf(document: Document): number {
+  return typeof document === "string" ? document.length : document.reduce((sum, { text }) => sum + text.length, 0);
+}
+
+function isMessage(message: unknown): message is { readonly role: string; readonly content: string } {
+  const { role, content } = (message ?? {}) as Record<string, unknown>;
+  return typeof role === "string" && typeof content === "string";
 }

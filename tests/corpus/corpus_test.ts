@@ -90,3 +90,28 @@ Deno.test("counts and lengths out of range, and a missing file, are refused", as
   const missing = () => loadCorpus("tests/none.jsonl", { tokenizer, count: 1, length: 1, seed: 1 });
   await assertRejects(missing, Deno.errors.NotFound);
 });
+
+Deno.test("chats mark their answers, whichever way they are written; plain text marks none", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/chat.jsonl`, load = () => loadCorpus(path, { tokenizer, count: 1, length: 6, seed: 1 });
+    const chat = [{ role: "user", content: "1 2" }, { role: "assistant", content: "3 4 5" }, {
+      role: "user",
+      content: "6",
+    }];
+    await Deno.writeTextFile(path, JSON.stringify({ messages: chat }) + "\n");
+    assertEquals(await load(), {
+      windows: [Int32Array.of(1, 2, 3, 4, 5, 6)],
+      answers: [Uint8Array.of(0, 0, 1, 1, 1, 0)],
+    });
+    await Deno.writeTextFile(path, JSON.stringify({ prompt: "1 2 3 4", response: "5 6" }) + "\n");
+    assertEquals(await load(), {
+      windows: [Int32Array.of(1, 2, 3, 4, 5, 6)],
+      answers: [Uint8Array.of(0, 0, 0, 0, 1, 1)],
+    });
+    await Deno.writeTextFile(path, jsonl(["1 2 3 4 5 6"]));
+    assertEquals(await load(), { windows: [Int32Array.of(1, 2, 3, 4, 5, 6)] });
+    for (const line of ['{"messages": [{"role": "user"}]}', '{"prompt": "1"}', "null", "[1]"]) {
+      await Deno.writeTextFile(path, line + "\n");
+      await assertRejects(load, SyntaxError, "chat.jsonl, line 1: wanted a JSON object");
+    }
+  }));
