@@ -77,6 +77,7 @@ export const asked = half(false), spared = half(true);
 
 /** Arms that are measured after everything else: what takes long and decides least. */
 export const measuredLast: readonly string[] = [
+  "levels, planes by KL, + codes",
   "+ allocation",
   "levels, 1.5 planes by KL, + codes",
   "plus + codes",
@@ -165,7 +166,7 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm(L.levelsCodes, codes(uniform, long)),
       arm("official + scales", scales(official)),
       arm("official + codes", codes(official, short)),
-      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, long, { loss: { hidden: 10 } })),
+      allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, long)),
       arm("GPTQ + scales", scales(grid)),
       arm("GPTQ + codes", codes(grid, middle)),
       arm(L.plusCodes, codes(plus, long)),

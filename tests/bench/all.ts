@@ -10,6 +10,7 @@ const benches: readonly (readonly [flags: readonly string[], bench: string, ...a
   [["--v8-flags=--expose-gc", ...writing], "packed"],
   [writing, "full_block", "official"],
   [writing, "full_block", "plus"],
+  [writing, "full_block_tuning", "codes"],
 ];
 const failed: string[] = [];
 for (const [flags, bench, ...own] of benches) {
