@@ -85,6 +85,50 @@ Deno.test("quantize: Ctrl-C finishes the linear at work, and the same command go
   });
 });
 
+Deno.test("quantize --tune: by the model and block by block, at the bits of before; the card says what was tuned", async () => {
+  await inFolder(async (folder) => {
+    const base = ["--method", "rtn", "--group", "128", "--calibration", "nanoworld", "--device", "cpu"];
+    const made = async (out: string, ...args: string[]) => {
+      const { code, out: said, err } = await run("data/nano-llada", "--out", `${folder}/${out}`, ...base, ...args);
+      assertEquals(code, 0, err);
+      return { ...JSON.parse(said), err };
+    };
+    const plain = await made("plain");
+    const model = await made("model", "--tune", "codes", "--tune-steps", "3", "--tune-batch", "4");
+    const block = await made("block", ...[
+      "--tune",
+      "scales",
+      "--tune-by",
+      "block",
+      "--tune-steps",
+      "2",
+      "--tune-batch",
+      "2",
+    ]);
+    for (const { bitsPerWeight, bytes, err } of [model, block]) {
+      assertEquals([bitsPerWeight, bytes], [plain.bitsPerWeight, plain.bytes]);
+      assertMatch(err, /tuning .* s\n/);
+    }
+    assertMatch(model.err, /held out \d\.\d+, answers \d/);
+    const card = await Deno.readTextFile(`${folder}/model/README.md`);
+    assertStringIncludes(card, "codes and norms, 3 steps of 4 x 64 tokens of nanoworld-train");
+    assertStringIncludes(await Deno.readTextFile(`${folder}/block/README.md`), "scales and norms, 2 steps a block");
+    const file = await made("file", ...["--tune", "scales", "--tune-steps", "2", "--tune-batch", "2"], ...[
+      ...[
+        "--calibration",
+        "data/nanoworld/calibration.jsonl",
+        "--windows",
+        "8",
+        "--length",
+        "48",
+        "--tune-windows",
+        "8",
+      ],
+    ]);
+    assertMatch(file.method, /2x48-8-windows-of-calibration.jsonl/);
+  });
+});
+
 Deno.test("quantize: wrong options are told in one line", async () => {
   await inFolder(async (folder) => {
     for (
@@ -93,6 +137,9 @@ Deno.test("quantize: wrong options are told in one line", async () => {
         [["--embed-bits", "3"], "--embed-bits is 3"],
         [["--row-scale-bits", "4"], "--row-scale-bits is 4"],
         [["--preset", "huge"], "--preset is huge"],
+        [["--preset", "toString"], "--preset is toString"],
+        [["--tune", "signs"], "--tune is signs, wanted scales, codes or off"],
+        [["--tune", "codes", "--tune-by", "layer"], "--tune-by is layer, wanted model, block or auto"],
         [["--calibration", `${folder}/none.txt`], "there is no such file"],
       ] as const
     ) {
