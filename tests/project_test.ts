@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
 import { claims, mainTable, sizeOptionsTable } from "../scripts/tables.ts";
+import { tuningClaims, tuningTable } from "../scripts/tuning_tables.ts";
 import type { Verdict } from "../scripts/verdicts.ts";
 
 /** The formatter pads the cells of tables. */
@@ -20,6 +21,17 @@ Deno.test("README: what it claims of methods are the sentences of verdicts.jsonl
   const flat = (text: string) => text.replaceAll(/\s+/g, " ").trim();
   const between = (await Deno.readTextFile("README.md")).split(/<!-- \/?claims -->/)[1];
   assertEquals(flat(between), flat(claims(lines.map((line) => JSON.parse(line) as Verdict))));
+});
+
+Deno.test("README: what it says of tuning is rendered from the rows and verdicts of that study, and nothing else", async () => {
+  const flat = (text: string) => plain(text).replaceAll(/\s+/g, " ").trim();
+  const readme = await Deno.readTextFile("README.md");
+  const lines = (await Deno.readTextFile(`${results}/tuning_verdicts.jsonl`)).split("\n").filter(Boolean);
+  const verdicts = lines.map((line) => JSON.parse(line) as Verdict);
+  assertEquals(flat(readme.split(/<!-- \/?tuning claims -->/)[1]), flat(tuningClaims(verdicts)));
+  const path = `${results}/tuning_means.jsonl`;
+  const table = tuningTable(decodeRows(await Deno.readTextFile(path), path)).toMarkdown();
+  for (const line of table.split("\n")) assertStringIncludes(plain(readme), plain(line));
 });
 
 Deno.test("README: its table of sizes is the rendering of data/results/size_options.jsonl", async () => {
