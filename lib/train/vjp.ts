@@ -13,7 +13,7 @@ export interface HalfGradients {
   readonly weights: BlockTensors;
 }
 
-/** What a forward pass computed that the way back reads, in an order that only this room knows. */
+/** What a forward pass computed that the way back reads, once: its memory is then used again. */
 export type Kept = readonly Feed[];
 
 /** A session, and what it takes and gives. */
@@ -37,6 +37,7 @@ export interface HalfBlock {
  */
 export class BlockVjp implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Opened>>();
+  readonly #unread = new WeakSet<Kept>();
   /** Memory for what is kept, used again once the way back has read it: fresh memory takes longer than most operators. */
   readonly #free = new Map<string, Float32Array[]>();
   /** Outputs, used again and again. */
@@ -52,11 +53,13 @@ export class BlockVjp implements AsyncDisposable {
     const opened = await this.#session("forward", x, own);
     opened.kept.forEach(({ name, shape }, i) => {
       const dims = shape.map((d) => d === "n" ? count : d);
-      if (isKnown(dims)) into[name] = { dims, data: this.#take(`${own.half} ${i}`, size(dims)) };
+      if (isKnown(dims)) into[name] = { dims, data: fitted(this.#free.get(`${own.half} ${i}`)?.pop(), size(dims)) };
     });
     const { y, ...others } = await this.#run(opened, x, own, {}, into);
     const [batch, time] = own.rows ? [count, 1] : [x.batch, x.time];
-    return { y: { batch, time, data: y.data }, kept: opened.kept.map(({ name }) => others[name]) };
+    const kept = opened.kept.map(({ name }) => others[name]);
+    this.#unread.add(kept);
+    return { y: { batch, time, data: y.data }, kept };
   }
 
   /**
@@ -78,6 +81,9 @@ export class BlockVjp implements AsyncDisposable {
         `Cannot go back through half a block: the gradient has ${dOut.length} numbers, its output ${length}`,
       );
     }
+    if (kept && !this.#unread.delete(kept)) {
+      throw new RangeError("Cannot go back through half a block: what its forward pass kept was read already");
+    }
     const into: Record<string, Feed> = {};
     if (states) into.dX = { dims: dimsOf(a, x, own.half), data: this.#nextStates(x.data.length) };
     const gradients: Record<string, Float32Array> = {};
@@ -85,12 +91,13 @@ export class BlockVjp implements AsyncDisposable {
       gradients[name] = this.#weights[name] ??= new Float32Array(own.weights[name].length);
       into[`d.${name}`] = { dims: weightShape(a, name), data: gradients[name] };
     }
-    const out = { ...x, ...(own.rows && { batch: own.rows.length, time: 1 }), data: dOut };
-    const dims = own.rows ? [own.rows.length, a.width] : dimsOf(a, out, own.half);
+    const dims = own.rows ? [own.rows.length, a.width] : dimsOf(a, x, own.half);
     const opened = await this.#session(kept ? "backward" : "whole", x, own, states);
     const given = Object.fromEntries(opened.kept.map(({ name }, i) => [name, kept![i]]));
     await this.#run(opened, x, own, { ...given, dOut: { dims, data: dOut } }, into);
-    kept?.forEach(({ data }, i) => this.#give(`${own.half} ${i}`, data));
+    opened.kept.forEach(({ shape }, i) => {
+      if (isKnown(shape.map((d) => d === "n" ? 1 : d))) this.#give(`${own.half} ${i}`, kept![i].data as Float32Array);
+    });
     return { dX: into.dX?.data as Float32Array ?? new Float32Array(0), weights: gradients };
   }
 
@@ -116,7 +123,7 @@ export class BlockVjp implements AsyncDisposable {
   /** The other one of the two arrays for dX. */
   #nextStates(length: number): Float32Array {
     const [last, other] = this.#states;
-    this.#states = [other.length === length ? other : new Float32Array(length), last];
+    this.#states = [fitted(other, length), last];
     return this.#states[0];
   }
 
@@ -136,15 +143,7 @@ export class BlockVjp implements AsyncDisposable {
     return opened;
   }
 
-  #take(key: string, length: number): Float32Array {
-    const held = this.#free.get(key)?.pop();
-    return held && held.buffer.byteLength >= 4 * length
-      ? new Float32Array(held.buffer, 0, length)
-      : new Float32Array(length);
-  }
-
-  #give(key: string, data: Feed["data"]): void {
-    if (!(data instanceof Float32Array)) return;
+  #give(key: string, data: Float32Array): void {
     const held = this.#free.get(key);
     if (held) held.push(data);
     else this.#free.set(key, [data]);
@@ -154,6 +153,12 @@ export class BlockVjp implements AsyncDisposable {
 /** The feed-forward half sees rows. */
 const dimsOf = ({ width }: Architecture, { batch, time }: Hidden, half: Half) =>
   half === "attention" ? [batch, time, width] : [batch * time, width];
+
+/** An array of that length, in the memory of another where that is large enough. */
+function fitted(held: Float32Array | undefined, length: number): Float32Array {
+  const { buffer } = held ?? {};
+  return buffer && buffer.byteLength >= 4 * length ? new Float32Array(buffer, 0, length) : new Float32Array(length);
+}
 
 const isKnown = (dims: readonly Dimension[]): dims is readonly number[] => dims.every((d) => typeof d === "number");
 const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);

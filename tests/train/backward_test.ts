@@ -190,6 +190,7 @@ Deno.test("what is kept of several forward passes is their own, whatever memory 
     for (let round = 0; round < 2; round++) {
       const both = [await vjp.forward(xs[0], { half, weights }), await vjp.forward(xs[1], { half, weights })];
       for (const i of [1, 0]) assert(distance(await back(xs[i], both[i].kept), wanted[i]) <= 1e-6 * largest(wanted[i]));
+      await assertRejects(() => back(xs[0], both[0].kept), RangeError, "read already");
     }
   }
 });
