@@ -6,7 +6,7 @@ import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
 import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
-import { tuningClaims, tuningTable } from "./tuning_tables.ts";
+import { sparedTable, tuningClaims, tuningTable } from "./tuning_tables.ts";
 import type { Verdict } from "./verdicts.ts";
 
 const options = readOptions("deno task figures [options]", {
@@ -53,7 +53,9 @@ await main(async () => {
   };
   fill("table1", mainTable(means).toMarkdown());
   fill("claims", claims(verdicts));
-  fill("tuning", tuningTable(await read("tuning_means.jsonl")).toMarkdown());
+  const tuningMeans = await read("tuning_means.jsonl");
+  fill("tuning", tuningTable(tuningMeans).toMarkdown());
+  fill("spared", sparedTable(tuningMeans).toMarkdown());
   fill("tuning claims", tuningClaims(await judged("tuning_verdicts.jsonl")));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);

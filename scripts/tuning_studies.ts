@@ -78,7 +78,7 @@ export const asked = half(false), spared = half(true);
 /** Arms that are measured after everything else: what takes long and decides least. */
 export const measuredLast: readonly string[] = [
   "levels, planes by KL, + codes",
-  "+ allocation",
+  "allocation added",
   "levels, 1.5 planes by KL, + codes",
   "plus + codes",
   "GPTQ + scales",
@@ -219,20 +219,20 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
     title: "From the solver to the model's loss, one step after another",
     settings: [
       arm("solver", uniform),
-      onMixed("+ masks", uniform),
-      onGuided("+ guided moments", uniform),
-      onGuided("+ scales", scales(uniform)),
-      onGuided("+ codes", codes(uniform, short, { text: file })),
-      onGuided("+ text", onText(uniform)),
-      allocated("+ allocation", 2, onGuided("", uniform), onText),
+      onMixed("masks added", uniform),
+      onGuided("guided moments added", uniform),
+      onGuided("scales added", scales(uniform)),
+      onGuided("codes added", codes(uniform, short, { text: file })),
+      onGuided("text added", onText(uniform)),
+      allocated("allocation added", 2, onGuided("", uniform), onText),
     ],
     pairs: [
-      ["+ masks", "solver"],
-      ["+ guided moments", "+ masks"],
-      ["+ scales", "+ guided moments"],
-      ["+ codes", "+ scales"],
-      ["+ text", "+ codes"],
-      ["+ allocation", "+ text"],
+      ["masks added", "solver"],
+      ["guided moments added", "masks added"],
+      ["scales added", "guided moments added"],
+      ["codes added", "scales added"],
+      ["text added", "codes added"],
+      ["allocation added", "text added"],
     ],
   };
   const ablations: Study[] = [

@@ -22,6 +22,20 @@ export function tuningTable(means: readonly Row[]): Table {
   });
 }
 
+/** Accuracy on questions about persons whom the tuning text asks about, and on those whom it never does. */
+export function sparedTable(means: readonly Row[]): Table {
+  const cell = (study: string, label: string) => {
+    const row = means.find((r) => r.study === study && r.label === label && r.task === "mean");
+    return row ? `${(100 * row.value).toFixed(1)} ± ${(100 * row.standardError).toFixed(1)}` : "";
+  };
+  const labels = [...new Set(means.filter(({ study }) => study === "spared").map(({ label }) => String(label)))];
+  const lines = labels.map((label) => [label, cell("asked", label), cell("spared", label)]);
+  return textTable(["levels, 400 steps of codes", "persons asked about (%)", "persons never asked about (%)"], lines, {
+    labels: 1,
+    caption: "nano_mmlu, mean ± standard error over seeds and items; half of the persons are never masked in the text",
+  });
+}
+
 /** What README says of tuning: the lines of comparisons, and nothing else. */
 export function tuningClaims(verdicts: readonly Verdict[]): string {
   return [...Map.groupBy(verdicts, ({ study }) => study)].map(([study, own]) => {
