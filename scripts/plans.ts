@@ -3,7 +3,8 @@ import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
 import { loadCorpus } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
 import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
-import { measuredLast, tuningFull, tuningQuick, tuningStudies } from "./tuning_studies.ts";
+import { measuredLast, tuningFull, tuningQuick } from "./tuning_scale.ts";
+import { tuningStudies } from "./tuning_studies.ts";
 
 /** What names a plan: plain data, so that it can be handed to another thread. */
 export interface PlanName {

@@ -16,42 +16,9 @@ import {
   tuned,
   type TuneOptions,
 } from "quant-dllm";
-import { createWorld, isSpared, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
 import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
-
-/** Steps of what is shown first, and of what is compared with it. */
-export interface TuningScale extends Scale {
-  readonly long: number;
-  readonly middle: number;
-  readonly short: number;
-  /** Steps of a block. */
-  readonly block: number;
-}
-
-export const tuningFull: TuningScale = {
-  seeds: [1, 2, 3, 4, 5],
-  items: 400,
-  elboWindows: 256,
-  calibrationWindows: 128,
-  without: [],
-  long: 1500,
-  middle: 800,
-  short: 400,
-  block: 400,
-};
-
-export const tuningQuick: TuningScale = {
-  ...tuningFull,
-  seeds: [1],
-  items: 50,
-  elboWindows: 32,
-  calibrationWindows: 64,
-  without: ["steps", "text", "block"],
-  long: 6,
-  middle: 5,
-  short: 4,
-  block: 4,
-};
+import { asked, spared, tuningNames, type TuningScale } from "./tuning_scale.ts";
 
 /** Joint changes of planes that are tried, each at the price of quantising the model. */
 const trials = 8;
@@ -59,38 +26,6 @@ const trials = 8;
 const batch = 32;
 /** Tokens that a text has when it is the calibration split alone: 57,344. */
 const calibrationWindows = 896;
-
-/** nano_mmlu, asking about persons whom a sparing text never asks about, or about the others. */
-const half = (spared: boolean): typeof tasks.nano_mmlu => ({
-  ...tasks.nano_mmlu,
-  id: spared ? "nano_mmlu spared" : "nano_mmlu asked",
-  async items(tokenizer) {
-    const end = tokenizer.encode(".")[0];
-    const items = await tasks.nano_mmlu.items(tokenizer);
-    return items.filter(({ prefix, choices, suffix }) => {
-      const question = prefix.slice(prefix.lastIndexOf(end) + 1);
-      return isSpared([...question, ...choices[0], ...suffix]) === spared;
-    });
-  },
-});
-export const asked = half(false), spared = half(true);
-
-/** Arms that are measured after everything else: what takes long and decides least. */
-export const measuredLast: readonly string[] = [
-  "levels, planes by KL, + codes",
-  "allocation added",
-  "levels, 1.5 planes by KL, + codes",
-  "plus + codes",
-  "GPTQ + scales",
-];
-
-/** What tables and figures call the arms. */
-export const tuningNames = {
-  levelsCodes: "levels + codes",
-  best: "levels, planes by KL, + codes",
-  plusCodes: "plus + codes",
-  fewest: "levels, 1.5 planes by KL, + codes",
-} as const;
 
 export function tuningStudies(scale: Scale, maskId: number): Plan {
   const { long, middle, short, block } = scale as TuningScale;
