@@ -10,6 +10,7 @@ export { worldFiles } from "./nanoworld/files.ts";
 export { initialState, train, type TrainingPlan } from "./train/train.ts";
 export { lladaConfig, modelFromTraining, readTrainingState, writeTrainingState } from "./train/state.ts";
 export { answerAccuracy } from "./evaluate/statements.ts";
+export { worldTasks } from "./evaluate/tasks.ts";
 export { Engine } from "./model/engine.ts";
 export { familyOf } from "./model/families/families.ts";
 export { rng } from "./tensor/rng.ts";

@@ -24,5 +24,9 @@ async function open() {
   const model = await loadModel(location, { device: device as Device, threads });
   const kernels = fastKernels(model.engine.runtime, threads > 0 ? { threads } : {});
   const { arms, judge } = planOf(name, model);
-  return { model, list: wholeArms(arms, inputs).list, options: { corpus: corpusOf(model), kernels, judge } };
+  return {
+    model,
+    list: wholeArms(arms, inputs).list,
+    options: { corpus: corpusOf(name.study, model), kernels, judge },
+  };
 }

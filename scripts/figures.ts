@@ -6,18 +6,19 @@ import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
 import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
-import { sparedTable, tuningClaims, tuningTable } from "./tuning_tables.ts";
+import { secondWorldText, sparedTable, tuningClaims, tuningTable } from "./tuning_tables.ts";
 import type { Verdict } from "./verdicts.ts";
 
 const options = readOptions("deno task figures [options]", {
   from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce" },
   tuning: { default: "", help: "folder of a finished `deno task reproduce --study tuning`, say results/tuning" },
+  second: { default: "", help: "folder of a finished `deno task reproduce --study second-world`" },
   results: { default: "data/results", help: "where the published rows and figures are" },
   readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->" },
 });
 
 await main(async () => {
-  const { from, tuning, results } = options;
+  const { from, tuning, second, results } = options;
   if (from) {
     await Deno.mkdir(join(results, "figures"), { recursive: true });
     for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) {
@@ -34,6 +35,9 @@ await main(async () => {
     for await (const { name } of Deno.readDir(join(tuning, "figures"))) {
       if (name.endsWith(".svg")) await Deno.copyFile(join(tuning, "figures", name), join(results, "figures", name));
     }
+  }
+  for (const file of second ? ["means.jsonl", "verdicts.jsonl"] : []) {
+    await Deno.copyFile(join(second, file), join(results, `second_world_${file}`));
   }
   const read = async (file: string) => decodeRows(await Deno.readTextFile(join(results, file)), join(results, file));
   const means = await read("means.jsonl");
@@ -57,6 +61,10 @@ await main(async () => {
   fill("tuning", tuningTable(tuningMeans).toMarkdown());
   fill("spared", sparedTable(tuningMeans).toMarkdown());
   fill("tuning claims", tuningClaims(await judged("tuning_verdicts.jsonl")));
+  fill(
+    "second world",
+    secondWorldText(await read("second_world_means.jsonl"), await judged("second_world_verdicts.jsonl")),
+  );
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));

@@ -2,13 +2,17 @@
 import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
 import { loadCorpus } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { secondWorld, secondWorldStudy } from "./second_world.ts";
 import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
-import { measuredLast, tuningFull, tuningQuick } from "./tuning_scale.ts";
+import { measuredLast, tuningFull, tuningQuick, type TuningScale } from "./tuning_scale.ts";
 import { tuningStudies } from "./tuning_studies.ts";
+
+export const studyNames = ["paper", "tuning", "second-world"] as const;
+export type StudyName = typeof studyNames[number];
 
 /** What names a plan: plain data, so that it can be handed to another thread. */
 export interface PlanName {
-  readonly study: "paper" | "tuning";
+  readonly study: StudyName;
   readonly quick: boolean;
   /** Ids of the ablations that are wanted beside the main study; all when absent. */
   readonly only?: readonly string[];
@@ -25,13 +29,22 @@ export interface NamedPlan {
   readonly judge?: MarkedText;
 }
 
-/** Where calibration windows come from, and their tokens. */
-export const calibrationText = { file: "data/nanoworld/calibration.jsonl", length: 64 } as const;
+/** Tokens of a calibration window. */
+export const calibrationLength = 64;
+
+/** Where a study's calibration windows come from. */
+export const calibrationFile = (study: StudyName): string =>
+  `${study === "second-world" ? secondWorld.folder : "data"}/nanoworld/calibration.jsonl`;
+
+/** Which model a study is of, unless another is asked for. */
+export const modelOf = (study: StudyName): string =>
+  `${study === "second-world" ? secondWorld.folder : "data"}/nano-llada`;
 
 export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskId }: Model): NamedPlan {
   const base = study === "paper" ? isQuick ? quick : full : isQuick ? tuningQuick : tuningFull;
   const scale = seeds === undefined ? base : { ...base, seeds: Array.from({ length: seeds }, (_, i) => i + 1) };
-  const whole = study === "paper" ? studies(scale, maskId) : tuningStudies(scale, maskId);
+  const make = { paper: studies, tuning: tuningStudies, "second-world": secondWorldStudy }[study];
+  const whole = make(scale as TuningScale, maskId);
   const plan = only ? { ...whole, ablations: whole.ablations.filter(({ id }) => only.includes(id)) } : whole;
   const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
   if (unknown !== undefined) throw new RangeError(`There is no study ${unknown}: wanted ${known.join(", ")}`);
@@ -42,13 +55,15 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
     ...mentioned.filter(late),
     ...plan.points.map(({ arm }) => arm),
   ];
-  return study === "paper" ? { plan, scale, arms } : { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128) };
+  if (study === "paper") return { plan, scale, arms };
+  const seed = study === "tuning" ? WORLD_SEED : secondWorld.seed;
+  return { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128, seed) };
 }
 
 /** Statements of the world that no text teaches and no task asks. */
-export const judgeOf = (batch: number): MarkedText =>
-  worldText(createWorld({ seed: WORLD_SEED }), { batch, split: "validation" }).draw(0, 1);
+const judgeOf = (batch: number, seed: number): MarkedText =>
+  worldText(createWorld({ seed }), { batch, split: "validation" }).draw(0, 1);
 
 /** Draws the windows to calibrate on. */
-export const corpusOf = ({ tokenizer }: Model) => (count: number, seed: number): Promise<Corpus> =>
-  loadCorpus(calibrationText.file, { tokenizer, count, length: calibrationText.length, seed });
+export const corpusOf = (study: StudyName, { tokenizer }: Model) => (count: number, seed: number): Promise<Corpus> =>
+  loadCorpus(calibrationFile(study), { tokenizer, count, length: calibrationLength, seed });

@@ -1,6 +1,6 @@
 /**
  * Reproduces the paper's comparison and ablations on the nano testbed: rows, tables, figures.
- *   deno task reproduce [--study tuning] [--quick] [--seeds 3] [--device auto] [--model data/nano-llada] [--out results/reproduce]
+ *   deno task reproduce [--study tuning|second-world] [--quick] [--seeds 3] [--device auto] [--model DIR] [--out results/reproduce]
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
  * where they are of the same options, model, data and code.
  */
@@ -9,45 +9,51 @@ import { type Arm, type Device, encodeRows, identityOf, loadModel, type Measurem
 import { measureAll } from "./arm_workers.ts";
 import { armInputs } from "./inputs.ts";
 import { interruptSignal, main, meter, positiveInteger, readOptions, refuse } from "./cli.ts";
-import { calibrationText, type PlanName, planOf } from "./plans.ts";
+import { calibrationFile, calibrationLength, modelOf, type PlanName, planOf, studyNames } from "./plans.ts";
+import { secondWorldRemedy } from "./second_world.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
 import type { Plan, Study } from "./studies.ts";
 import { wholeArms } from "./whole_arms.ts";
 
 const options = readOptions("deno task reproduce [options]", {
-  study: { default: "paper", help: "paper (its comparison and ablations), or tuning (towards the model's loss)" },
+  study: {
+    default: "paper",
+    help: "paper (its comparison and ablations), tuning (towards the model's loss), or second-world",
+  },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
   report: { default: false, help: "measure nothing: report on the arms that are there for every seed" },
   only: { default: "", help: "studies by their ids, with commas; all by default" },
   seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
   workers: { default: "auto", help: "arms measured at once; auto: 1 for paper, one for each core for tuning" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
-  model: { default: "data/nano-llada", help: "checkpoint folder" },
+  model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's" },
   out: { default: "", help: "folder for rows, tables and figures; results/reproduce, results/tuning or results/quick" },
 });
-const { study } = options;
-if (study !== "paper" && study !== "tuning") refuse(`--study is ${JSON.stringify(study)}, wanted paper or tuning`);
-const folder = study === "paper" ? options.quick ? "quick" : "reproduce" : options.quick ? "tuning-quick" : "tuning";
+const study = studyNames.find((known) => known === options.study) ??
+  refuse(`--study is ${JSON.stringify(options.study)}, wanted one of ${studyNames.join(", ")}`);
+const location = options.model || modelOf(study);
+const folder = study === "paper" ? options.quick ? "quick" : "reproduce" : options.quick ? `${study}-quick` : study;
 const out = options.out || `results/${folder}`;
 const cores = navigator.hardwareConcurrency;
 const count = options.workers === "auto" ? study === "paper" ? 1 : cores : positiveInteger("workers", options.workers);
 const name: PlanName = {
-  study: study as PlanName["study"],
+  study,
   quick: options.quick,
   ...(options.only && { only: options.only.split(",") }),
   ...(options.seeds && { seeds: positiveInteger("seeds", options.seeds) }),
 };
 
 await main(async () => {
+  if (study === "second-world" && !options.model) await checkSecondWorld(location);
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
-  await using model = await loadModel(options.model, { device: options.device as Device });
+  await using model = await loadModel(location, { device: options.device as Device });
   const { plan: whole, scale, arms } = planOf(name, model);
   const { device } = model.engine.runtime;
   const inputs = await armInputs({
-    ...{ model: options.model, device, corpus: calibrationText.file, length: calibrationText.length },
+    ...{ model: location, device, corpus: calibrationFile(study), length: calibrationLength },
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
   });
   const { list, of } = wholeArms(arms, inputs);
@@ -72,7 +78,7 @@ await main(async () => {
     await measureAll(open.map(({ place, seed }) => ({ arm: place, seed })), {
       ...{
         name,
-        model: options.model,
+        model: location,
         device,
         threads: count > 1 ? Math.max(1, Math.floor(cores / count)) : 0,
         inputs,
@@ -103,6 +109,14 @@ await main(async () => {
   await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));
 });
+
+/** The second world's model is made, not shipped. */
+async function checkSecondWorld(folder: string): Promise<void> {
+  const there = await Deno.stat(`${folder}/model.safetensors`).then(() => true, () => false);
+  if (!there) {
+    throw new Error(`Cannot measure on the second world: ${folder} holds no model yet; run ${secondWorldRemedy}`);
+  }
+}
 
 /** What of a plan rests on arms that are there. */
 function partOf({ main, ablations, points }: Plan, there: (arm: Arm) => boolean): Plan {

@@ -30,6 +30,7 @@ const options = readOptions("deno task train-nano [options]", {
   heads: { default: "4", help: "attention heads" },
   rate: { default: "4e-3", help: "peak learning rate" },
   seed: { default: "1", help: "of weights, data order and masks" },
+  world: { default: String(WORLD_SEED), help: "seed of the world: another one has other facts" },
   device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
   out: { default: "data/nano-llada", help: "folder for the checkpoint" },
   work: { default: "results/train-nano", help: "folder for the state, to resume from" },
@@ -40,7 +41,7 @@ const measureEvery = 500;
 const logEvery = 50;
 
 await main(async () => {
-  const world = createWorld({ seed: WORLD_SEED });
+  const world = createWorld({ seed: positiveInteger("world", options.world) });
   const config = lladaConfig({
     width: positiveInteger("width", options.width),
     layers: positiveInteger("layers", options.layers),
@@ -85,7 +86,7 @@ await main(async () => {
   };
   const validation = Array.from(
     { length: 512 },
-    (_, i) => world.sequence(rng(WORLD_SEED, "validation-sequence", i), "validation", time),
+    (_, i) => world.sequence(rng(world.seed, "validation-sequence", i), "validation", time),
   );
   const started = performance.now();
   const signal = interruptSignal();

@@ -11,7 +11,7 @@ import { meansOf, type Measured, type Verdict, verdictsOf } from "./verdicts.ts"
 export async function writeTuningReport({ out, scale, plan, find }: ReportInput): Promise<void> {
   const measured: Measured = { scale, find };
   const means: Row[] = [], verdicts: Verdict[] = [];
-  const markdown: string[] = ["# Tuning on nano-llada"];
+  const markdown: string[] = [`# ${plan.main.title}`];
   const judge = (study: Study) => {
     const cells = [...meansOf(study, measured), ...divergencesOf(study, measured)];
     const found = verdictsOf(study, measured);
@@ -20,7 +20,7 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
     return { cells, text: [...pairLines(found), resolution(found)].join("\n") };
   };
   const main = judge(plan.main);
-  markdown.push(`## ${plan.main.title}`, mainTable(main.cells, plan.main.id).toMarkdown(), main.text);
+  markdown.push("## Accuracy", mainTable(main.cells, plan.main.id).toMarkdown(), main.text);
   markdown.push("## Likelihood bound", boundTable(main.cells, plan.main.id).toMarkdown());
   markdown.push("## Divergence from full precision on held-out text", divergenceTable(main.cells).toMarkdown());
   for (const study of plan.ablations) {
@@ -29,7 +29,7 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
     markdown.push(`## ${study.title}`, shown.toMarkdown(), text);
   }
   const lines = curvesOf([plan.main, ...plan.ablations], measured);
-  const figures: Record<string, Figure> = { front: tuningFront(main.cells) };
+  const figures: Record<string, Figure> = { front: tuningFront(means) };
   const shown = lines.filter(({ study, label }) => study === plan.main.id && /\+ codes/.test(String(label)));
   if (shown.length > 0) figures.curves = curves(shown, { value: "KL from full precision, nats" });
   await Deno.mkdir(join(out, "figures"), { recursive: true });
@@ -46,8 +46,12 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
   console.error(`\n${mainTable(main.cells, plan.main.id).toText()}\n\n${main.text}\n\nReport: ${out}/report.md`);
 }
 
-/** Accuracy and bound against counted bits, what is tuned and what is not apart. */
-export function tuningFront(cells: readonly Row[]): Figure {
+/** Accuracy and bound against counted bits of the arms at two bits, and of one to three: what is tuned and what is not apart. */
+export function tuningFront(means: readonly Row[]): Figure {
+  const first = (id: string) => means.filter(({ study }) => study === id);
+  const main = first(means[0].study as string);
+  const seen = new Set(main.map(({ method }) => method));
+  const cells = [...main, ...first("bits").filter(({ method }) => !seen.has(method))];
   const shown = [
     ...cells.filter(({ task }) => task === "mean"),
     ...cells.filter(({ metric }) => metric === "nats per token"),

@@ -1,5 +1,5 @@
 /** How much of everything the tuning study takes, what its arms are called, and its two halves of nano_mmlu. */
-import { tasks } from "quant-dllm";
+import { tasks, type TuneOptions } from "quant-dllm";
 import { isSpared } from "quant-dllm/testbed";
 import type { Scale } from "./studies.ts";
 
@@ -36,6 +36,14 @@ export const tuningQuick: TuningScale = {
   short: 4,
   block: 4,
 };
+
+/** Windows of each step, of 64 tokens. */
+export const batch = 32;
+
+/** Few steps want larger ones. */
+export const ratesFor = (steps: number): Pick<TuneOptions, "rates"> => ({
+  rates: { latents: steps <= 1000 ? 0.05 : 0.025 },
+});
 
 /** nano_mmlu, asking about persons whom a sparing text never asks about, or about the others. */
 const half = (spared: boolean): typeof tasks.nano_mmlu => ({

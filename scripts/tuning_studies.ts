@@ -18,12 +18,10 @@ import {
 } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
 import { group, names, type Plan, type Scale, type Study } from "./studies.ts";
-import { asked, spared, tuningNames, type TuningScale } from "./tuning_scale.ts";
+import { asked, batch, ratesFor, spared, tuningNames, type TuningScale } from "./tuning_scale.ts";
 
 /** Joint changes of planes that are tried, each at the price of quantising the model. */
 const trials = 8;
-/** Windows of each step, of 64 tokens. */
-const batch = 32;
 /** Tokens that a text has when it is the calibration split alone: 57,344. */
 const calibrationWindows = 896;
 
@@ -233,9 +231,6 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
   ];
   return { main, ablations: ablations.filter(({ id }) => !scale.without.includes(id)), points: [] };
 }
-
-/** Few steps want larger ones. */
-const ratesFor = (steps: number): Pick<TuneOptions, "rates"> => ({ rates: { latents: steps <= 1000 ? 0.05 : 0.025 } });
 
 /** The same text without its answers marked: what is masked beside the forward process are random spans. */
 function unmarked(text: TuneOptions["text"]): TuneOptions["text"] {

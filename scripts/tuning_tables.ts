@@ -4,8 +4,8 @@ import { pairLines } from "./tables.ts";
 import type { Verdict } from "./verdicts.ts";
 
 /** One line for each arm: bits, mean accuracy, bound, divergences from full precision on held-out text. */
-export function tuningTable(means: readonly Row[]): Table {
-  const own = means.filter(({ study }) => study === "tuning");
+export function tuningTable(means: readonly Row[], study: "tuning" | "second" = "tuning"): Table {
+  const own = means.filter((row) => row.study === study);
   const lines = [...Map.groupBy(own, ({ label }) => String(label))].map(([label, rows]) => {
     const cell = (task: string, scale: number, digits: number) => {
       const row = rows.find((r) => r.task === task);
@@ -36,6 +36,14 @@ export function sparedTable(means: readonly Row[]): Table {
   });
 }
 
+/** What the second world says: its table, how much of full precision is kept, and the verdicts. */
+export function secondWorldText(means: readonly Row[], verdicts: readonly Verdict[]): string {
+  const mean = (label: string) => means.find((row) => row.label === label && row.task === "mean")!.value;
+  const share = (100 * mean("levels + codes") / mean("full precision")).toFixed(1);
+  const kept = `With its codes tuned, \`levels\` has ${share} % of full precision's accuracy there.`;
+  return [tuningTable(means, "second").toMarkdown(), kept, tuningClaims(verdicts)].join("\n\n");
+}
+
 /** What README says of tuning: the lines of comparisons, and nothing else. */
 export function tuningClaims(verdicts: readonly Verdict[]): string {
   return [...Map.groupBy(verdicts, ({ study }) => study)].map(([study, own]) => {
@@ -52,6 +60,7 @@ export function tuningClaims(verdicts: readonly Verdict[]): string {
 
 const headings: Readonly<Record<string, string>> = {
   tuning: "Tuning, two bits in groups of 128",
+  second: "The second world",
   path: "One step after another, each against the one before",
   spared: "Persons whom the tuning text never asks about",
   asked: "The other half of the persons",

@@ -29,7 +29,6 @@ export interface ElboTask {
 /** What a model is measured on: multiple choice, or the likelihood bound on windows of text. */
 export type Task = ChoiceTask | ElboTask;
 
-const folder = new URL("../../data/nanoworld/", import.meta.url);
 const version = "1";
 
 type ChoiceId =
@@ -40,6 +39,45 @@ type ChoiceId =
   | "nano_arc_easy"
   | "nano_hellaswag"
   | "nano_bbh";
+
+/** The seven multiple-choice tasks by their ids, and the likelihood bound. */
+export type WorldTasks = Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: ElboTask };
+
+/**
+ * The tasks of a world whose files (`worldFiles`) are in a folder, that of `world.json`.
+ *
+ * @example
+ * ```ts
+ * import { evaluate, loadModel } from "quant-dllm";
+ * import { worldTasks } from "quant-dllm/testbed";
+ *
+ * const { nano_mmlu } = worldTasks(new URL("../results/second-world/nanoworld/", import.meta.url));
+ * const rows = await evaluate(await loadModel("results/second-world/nano-llada"), [nano_mmlu], { seed: 1 });
+ * ```
+ */
+export function worldTasks(folder: URL): WorldTasks {
+  return {
+    nano_mmlu: choiceTask(folder, "nano_mmlu"),
+    nano_winogrande: choiceTask(folder, "nano_winogrande"),
+    nano_piqa: choiceTask(folder, "nano_piqa"),
+    nano_arc_challenge: choiceTask(folder, "nano_arc_challenge"),
+    nano_arc_easy: choiceTask(folder, "nano_arc_easy"),
+    nano_hellaswag: choiceTask(folder, "nano_hellaswag"),
+    nano_bbh: choiceTask(folder, "nano_bbh"),
+    elbo: {
+      kind: "elbo",
+      id: "elbo",
+      version,
+      draws: 4,
+      data: new URL("validation.jsonl", folder),
+      windows: async (tokenizer) => {
+        checkWords(tokenizer, "elbo");
+        const lines = await readLines(folder, "validation.jsonl", ["text"]);
+        return lines.map(({ text }) => tokenizer.encode(text as string));
+      },
+    },
+  };
+}
 
 /**
  * The tasks that ship with the kit. Their items are words of NanoWorld: `RangeError` for a tokenizer that has other ones.
@@ -52,26 +90,7 @@ type ChoiceId =
  * const rows = await evaluate(model, [tasks.nano_mmlu, tasks.elbo], { limit: 100, seed: 1 });
  * ```
  */
-export const tasks: Readonly<Record<ChoiceId, ChoiceTask>> & { readonly elbo: ElboTask } = {
-  nano_mmlu: choiceTask("nano_mmlu"),
-  nano_winogrande: choiceTask("nano_winogrande"),
-  nano_piqa: choiceTask("nano_piqa"),
-  nano_arc_challenge: choiceTask("nano_arc_challenge"),
-  nano_arc_easy: choiceTask("nano_arc_easy"),
-  nano_hellaswag: choiceTask("nano_hellaswag"),
-  nano_bbh: choiceTask("nano_bbh"),
-  elbo: {
-    kind: "elbo",
-    id: "elbo",
-    version,
-    draws: 4,
-    data: new URL("validation.jsonl", folder),
-    windows: async (tokenizer) => {
-      checkWords(tokenizer, "elbo");
-      return (await readLines("validation.jsonl", ["text"])).map(({ text }) => tokenizer.encode(text as string));
-    },
-  },
-};
+export const tasks: WorldTasks = worldTasks(new URL("../../data/nanoworld/", import.meta.url));
 
 /**
  * The likelihood bound on windows of a text, as read for the model that is measured. `id` and `version` say which text, and what windows of it.
@@ -129,7 +148,7 @@ export function knowsNanoWorld(tokenizer: TextTokenizer): boolean {
  */
 export const choiceTasks: readonly ChoiceTask[] = Object.values(tasks).filter((t) => t.kind === "choice");
 
-function choiceTask(id: string): ChoiceTask {
+function choiceTask(folder: URL, id: string): ChoiceTask {
   return {
     kind: "choice",
     id,
@@ -138,7 +157,9 @@ function choiceTask(id: string): ChoiceTask {
     data: new URL(`tasks/${id}.jsonl`, folder),
     items: async (tokenizer) => {
       checkWords(tokenizer, id);
-      return (await readLines(`tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((line): ChoiceItem => ({
+      return (await readLines(folder, `tasks/${id}.jsonl`, ["id", "context", "choices", "answer"])).map((
+        line,
+      ): ChoiceItem => ({
         id: line.id as string,
         prefix: tokenizer.encode(line.context as string),
         choices: (line.choices as string[]).map((choice) => tokenizer.encode(choice)),
@@ -158,7 +179,7 @@ function checkWords(tokenizer: TextTokenizer, id: string): void {
 }
 
 /** Reads JSON lines of the data folder. Throws `SyntaxError` that names the file, the line and the missing field. */
-async function readLines(path: string, fields: readonly string[]): Promise<Record<string, unknown>[]> {
+async function readLines(folder: URL, path: string, fields: readonly string[]): Promise<Record<string, unknown>[]> {
   const text = await readText(new URL(path, folder));
   return text.split("\n").flatMap((line, i) => {
     if (line.trim() === "") return [];
