@@ -5,7 +5,7 @@
  */
 
 // Models
-export { type Checkpoint, loadModel, type LoadOptions, openCheckpoint } from "./checkpoint/open.ts";
+export { type Checkpoint, type ConfigOptions, loadModel, type LoadOptions, openCheckpoint } from "./checkpoint/open.ts";
 export { openSource } from "./checkpoint/hub/source.ts";
 export { saveModel } from "./checkpoint/save.ts";
 export type { Model } from "./model/model.ts";
@@ -14,7 +14,7 @@ export { fastKernels } from "./runtime/kernels.ts";
 export type { Matrix } from "./tensor/matrix.ts";
 
 // Text and masks
-export { loadCorpus } from "./corpus/corpus.ts";
+export { checkText, loadCorpus } from "./corpus/corpus.ts";
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
 export { samplerStates } from "./diffusion/states.ts";
 export { maskResponses } from "./diffusion/responses.ts";

@@ -1,6 +1,7 @@
 /** Evaluates a checkpoint, full precision or packed: see `deno task evaluate --help`. */
 import {
   boundOn,
+  checkText,
   evaluate,
   knowsNanoWorld,
   loadCorpus,
@@ -11,24 +12,40 @@ import {
   type Task,
   tasks,
 } from "quant-dllm";
-import { interruptSignal, loadOptions, main, meter, positiveInteger, readOptions, refuse, runOptions } from "./cli.ts";
+import {
+  count,
+  interruptSignal,
+  listOf,
+  loadOptions,
+  main,
+  meter,
+  readOptions,
+  refuse,
+  runOptions,
+  seedOption,
+  standWhereUserStands,
+} from "./cli.ts";
 
 const options = readOptions("deno task evaluate MODEL [options]      MODEL: a folder, or org/name on the Hub", {
-  tasks: { default: Object.keys(tasks).join(","), help: "comma-separated" },
+  tasks: { default: Object.keys(tasks).join(","), help: "comma-separated", check: listOf(...Object.keys(tasks)) },
   text: { default: "", help: "of the task elbo: wikitext (its test split), .txt, .jsonl, ...; NanoWorld's by default" },
-  length: { default: "auto", help: "tokens per window of --text; auto: 512, or the model's longest" },
-  limit: { default: "auto", help: "items per task; auto: 200, or 32 windows of --text" },
-  seed: { default: "1", help: "of the masks and the windows of --text: one seed gives all models the same" },
+  length: {
+    default: "auto",
+    help: "tokens per window of --text; auto: 512, or the model's longest",
+    check: count("auto"),
+  },
+  limit: { default: "auto", help: "items per task; auto: 200, or 32 windows of --text", check: count("auto") },
+  seed: seedOption("of the masks and the windows of --text: one seed gives all models the same"),
   ...runOptions,
 }, 1);
 
 await main(async () => {
   const names = options.tasks.split(",");
-  const unknown = names.find((name) => !(name in tasks));
-  if (unknown) throw new RangeError(`Unknown task ${unknown}: wanted some of ${Object.keys(tasks).join(", ")}`);
   if (options.text && !names.includes("elbo")) refuse("--text is for the task elbo: add it to --tasks");
   if (!options.text && options.length !== "auto") refuse("--length is for --text: NanoWorld's windows have their own");
   const signal = interruptSignal();
+  standWhereUserStands();
+  if (options.text) await checkText(options.text);
   await using model = await loadModel(options._[0], loadOptions(options, signal));
   const strangers = names.filter((name) => !(name === "elbo" && options.text));
   if (strangers.length > 0 && !knowsNanoWorld(model.tokenizer)) {
@@ -61,13 +78,13 @@ await main(async () => {
 });
 
 function limit(ofText: boolean): number {
-  return options.limit === "auto" ? ofText ? 32 : 200 : positiveInteger("limit", options.limit);
+  return options.limit === "auto" ? ofText ? 32 : 200 : Number(options.limit);
 }
 
 /** Tokens per window of --text. */
 function lengthOf({ name, architecture: { maxLength } }: Model): number {
   if (options.length === "auto") return Math.min(512, maxLength);
-  const length = positiveInteger("length", options.length);
+  const length = Number(options.length);
   return length <= maxLength ? length : refuse(`--length is ${length}, but ${name} reads ${maxLength} tokens at most`);
 }
 

@@ -10,11 +10,15 @@ import { secondWorldText, sparedTable, tuningClaims, tuningTable } from "./tunin
 import type { Verdict } from "./verdicts.ts";
 
 const options = readOptions("deno task figures [options]", {
-  from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce" },
-  tuning: { default: "", help: "folder of a finished `deno task reproduce --study tuning`, say results/tuning" },
-  second: { default: "", help: "folder of a finished `deno task reproduce --study second-world`" },
-  results: { default: "data/results", help: "where the published rows and figures are" },
-  readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->" },
+  from: { default: "", help: "folder of a finished `deno task reproduce`, say results/reproduce", path: true },
+  tuning: {
+    default: "",
+    help: "folder of a finished `deno task reproduce --study tuning`, say results/tuning",
+    path: true,
+  },
+  second: { default: "", help: "folder of a finished `deno task reproduce --study second-world`", path: true },
+  results: { default: "data/results", help: "where the published rows and figures are", path: true },
+  readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->", path: true },
 });
 
 await main(async () => {

@@ -11,14 +11,14 @@ import {
   rtn,
   sentenceOf,
 } from "quant-dllm";
-import { meter, positiveInteger, readOptions } from "./cli.ts";
+import { count, deviceOption, meter, readOptions } from "./cli.ts";
 
 const options = readOptions("deno task gate [options]", {
-  model: { default: "data/nano-llada", help: "checkpoint folder" },
-  group: { default: "32", help: "columns that share a scale" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  model: { default: "data/nano-llada", help: "checkpoint folder", path: true },
+  group: { default: "32", help: "columns that share a scale", check: count() },
+  device: deviceOption,
 });
-const group = positiveInteger("group", options.group);
+const group = Number(options.group);
 await using model = await loadModel(options.model, { device: options.device as Device });
 const arms = {
   fp: model,

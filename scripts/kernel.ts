@@ -4,7 +4,7 @@
  * With --prefix it goes to DIR/share/jupyter, where JUPYTER_PATH=DIR/share/jupyter finds it.
  */
 import { join } from "@std/path";
-import { parseArgs } from "@std/cli/parse-args";
+import { readOptions } from "./options.ts";
 
 /** The Deno that the project is tested with. */
 export const pinnedDeno = "2.9.6";
@@ -62,22 +62,10 @@ export async function installKernel(dataDir: string, env: Readonly<Record<string
 }
 
 if (import.meta.main) {
-  const usage = "Usage: deno task kernel [--prefix DIR]";
-  const fail = (message: string): never => {
-    console.error(`${message}\n${usage}`);
-    Deno.exit(2);
-  };
-  const { prefix, help } = parseArgs(Deno.args, {
-    string: ["prefix"],
-    boolean: ["help"],
-    unknown: (option: string) => fail(`Cannot install the kernel: unknown argument ${option}`),
+  const { prefix } = readOptions("deno task kernel [--prefix DIR]", {
+    prefix: { default: "", help: "folder to install below, instead of the user's own Jupyter folder", path: true },
   });
-  if (help) {
-    console.log(usage);
-    Deno.exit(0);
-  }
-  if (prefix === "") fail("Cannot install the kernel: --prefix is empty, wanted a folder");
-  const dataDir = prefix === undefined
+  const dataDir = prefix === ""
     ? jupyterDataDir({ os: Deno.build.os, env: (name) => Deno.env.get(name) })
     : join(prefix, "share", "jupyter");
   const folder = await installKernel(dataDir);
@@ -85,6 +73,6 @@ if (import.meta.main) {
   console.error(
     `Choose it in JupyterLab or VS Code; ${Deno.cwd()} has to stay where it is; after a move, run this again.`,
   );
-  if (prefix !== undefined) console.error(`Jupyter finds it with JUPYTER_PATH=${dataDir}`);
+  if (prefix !== "") console.error(`Jupyter finds it with JUPYTER_PATH=${dataDir}`);
   console.log(JSON.stringify({ kernel: kernelName, folder }));
 }

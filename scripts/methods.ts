@@ -1,23 +1,50 @@
 /** Methods by the names that commands know them by. */
 import { abmp, daq, except, gptq, levels, type Method, rtn, scaled8 } from "quant-dllm";
-import { positiveInteger } from "./cli.ts";
+import { count, number, oneOf, type Option, positiveInteger, refuse } from "./cli.ts";
+
+/** Names of methods, and which of the options below each of them takes. */
+const takes = {
+  "quant-dllm": ["abmp", "row-scale-bits"],
+  "quant-dllm-official": ["abmp", "row-scale-bits"],
+  "quant-dllm-paper": ["abmp", "row-scale-bits"],
+  levels: ["abmp", "row-scale-bits"],
+  gptq: [],
+  rtn: [],
+} as const;
+type MethodName = keyof typeof takes;
+const methodNames = Object.keys(takes) as MethodName[];
+const outsideBits = oneOf("16", "8", "4");
 
 /** The options of a command that makes a method, as they are typed. */
 export const methodOptions = {
   method: {
     default: "quant-dllm",
     help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, levels, gptq, rtn",
+    check: oneOf(...methodNames),
   },
-  bits: { default: "2", help: "bits per weight: planes for quant-dllm" },
+  bits: {
+    default: "2",
+    help: "bits per weight: planes for quant-dllm",
+    check: oneOf("1", "2", "3", "4", "5", "6", "7", "8"),
+  },
   group: {
     default: "auto",
     help: "columns that share scales; auto: 128 (levels: 64), or 32 for models narrower than 1024",
+    check: count("auto"),
   },
-  abmp: { default: "0", help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)" },
-  "row-scale-bits": { default: "16", help: "16, or 8 for row scales in one byte (quant-dllm and levels)" },
-  "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4" },
-  "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4" },
-} as const;
+  abmp: {
+    default: "0",
+    help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)",
+    check: number({ most: 0.5 }),
+  },
+  "row-scale-bits": {
+    default: "16",
+    help: "16, or 8 for row scales in one byte (quant-dllm and levels)",
+    check: oneOf("16", "8"),
+  },
+  "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4", check: outsideBits },
+  "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4", check: outsideBits },
+} as const satisfies Record<string, Option>;
 
 type Typed = Readonly<Record<keyof typeof methodOptions, string>>;
 
@@ -28,7 +55,6 @@ export function methodOf(options: Typed, width: number): Method {
   const group = options.group === "auto" ? width < 1024 ? 32 : wide : positiveInteger("group", options.group);
   const outside = (name: "embed-bits" | "head-bits") => {
     const bits = Number(options[name]);
-    if (![4, 8, 16].includes(bits)) throw new RangeError(`--${name} is ${options[name]}, wanted 16, 8 or 4`);
     return bits === 16 ? undefined : rtn({ bits, group });
   };
   const method = linearMethod(options, group);
@@ -40,12 +66,8 @@ function linearMethod(options: Typed, group: number): Method {
   const bits = Number(options.bits);
   const share = Number(options.abmp);
   const planes = share > 0 ? abmp({ average: bits, ratio: share }) : bits;
-  const scaled = (method: Method): Method => {
-    if (options["row-scale-bits"] === "16") return method;
-    if (options["row-scale-bits"] === "8") return scaled8(method);
-    throw new RangeError(`--row-scale-bits is ${options["row-scale-bits"]}, wanted 16 or 8`);
-  };
-  switch (options.method) {
+  const scaled = (method: Method): Method => options["row-scale-bits"] === "8" ? scaled8(method) : method;
+  switch (options.method as MethodName) {
     case "quant-dllm":
       return scaled(daq({ bits: planes, group, profile: "plus" }));
     case "quant-dllm-official":
@@ -59,6 +81,18 @@ function linearMethod(options: Typed, group: number): Method {
     case "rtn":
       return rtn({ bits, group });
   }
-  const known = "quant-dllm, quant-dllm-official, quant-dllm-paper, levels, gptq or rtn";
-  throw new RangeError(`Unknown method ${options.method}: wanted ${known}`);
+}
+
+/** Exits 2 for an option that the method does not have: dropped without a word, it would be believed. */
+export function checkMethodOptions(options: Typed): void {
+  const own: readonly string[] = takes[options.method as MethodName];
+  for (const name of ["abmp", "row-scale-bits"] as const) {
+    const isDefault = Number(options[name]) === Number(methodOptions[name].default);
+    if (!isDefault && !own.includes(name)) {
+      const those = methodNames.filter((method) => (takes[method] as readonly string[]).includes(name)).join(", ");
+      refuse(`--${name} is ${options[name]}, but ${options.method} has no such option; it is for ${those}`);
+    }
+  }
+  const most = options.method.startsWith("quant-dllm") || options.method === "levels" ? 4 : 8;
+  if (Number(options.bits) > most) refuse(`--bits is ${options.bits}, but ${options.method} takes at most ${most}`);
 }

@@ -5,7 +5,7 @@
  * Needs jupyter-nbconvert (exit code 3 without it); pictures for GitHub need Chromium.
  */
 import { join } from "@std/path";
-import { parseArgs } from "@std/cli/parse-args";
+import { readOptions } from "./options.ts";
 import { installKernel, kernelName } from "./kernel.ts";
 import {
   failureOf,
@@ -20,22 +20,14 @@ import { renderPng } from "./render.ts";
 
 /** Seconds that one cell may take. */
 const patience = 600;
-const usage = "Usage: deno task notebooks [--check] [NAME ...]";
 const folder = "notebooks";
 
-const { check, help, _: names } = parseArgs(Deno.args, {
-  boolean: ["check", "help"],
-  string: ["_"], // "01" is a name, not a number
-  unknown: (option: string) => !option.startsWith("-") || exit(2, `Unknown option ${option}\n${usage}`),
-});
-if (help) {
-  console.log(usage);
-  Deno.exit(0);
-}
+const { check, _: wanted } = readOptions("deno task notebooks [--check] [NAME ...]", {
+  check: { default: false, help: "leave the notebooks as they are" },
+}, "any");
 const present = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".ipynb")).sort();
-const wanted = (names as unknown[]).map(String);
 const absent = wanted.find((start) => !present.some((name) => name.startsWith(start)));
-if (absent !== undefined) exit(2, `No notebook starts with "${absent}"; there are ${present.join(", ")}\n${usage}`);
+if (absent !== undefined) exit(2, `No notebook starts with "${absent}"; there are ${present.join(", ")}`);
 const chosen = present.filter((name) => wanted.length === 0 || wanted.some((start) => name.startsWith(start)));
 if (!await jupyterWorks()) {
   exit(

@@ -1,6 +1,7 @@
 /** Quantises a checkpoint, a folder or an id of the Hugging Face Hub, into a packed one: see `deno task quantize --help`. */
 import {
   type Checkpoint,
+  checkText,
   type Device,
   openCheckpoint,
   openQuantization,
@@ -9,8 +10,23 @@ import {
   tuned,
   type TuneProgress,
 } from "quant-dllm";
-import { downloadMeter, interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
-import { methodOf, methodOptions } from "./methods.ts";
+import {
+  checkpointOptions,
+  count,
+  deviceOption,
+  interruptSignal,
+  main,
+  meter,
+  number,
+  oneOf,
+  openOptions,
+  readOptions,
+  refuse,
+  seedOption,
+  standWhereUserStands,
+  whole,
+} from "./cli.ts";
+import { checkMethodOptions, methodOf, methodOptions } from "./methods.ts";
 import { calibrationOf, checkTestbed, presets, testbedPreset, tuningTextOf } from "./texts.ts";
 
 const options = readOptions(
@@ -18,52 +34,79 @@ const options = readOptions(
   {
     out: { help: "folder for the packed checkpoint; a run that was stopped goes on there" },
     ...methodOptions,
-    preset: { default: "laptop", help: "calibration: laptop (wikitext, 32 x 1024) or paper (c4, 128 x 4096)" },
+    preset: {
+      default: "laptop",
+      help: "calibration: laptop (wikitext, 32 x 1024) or paper (c4, 128 x 4096)",
+      check: oneOf(...Object.keys(presets)),
+    },
     calibration: {
       default: "preset",
       help: "c4, wikitext, sampler (the model's own states over wikitext), nanoworld (the testbed), .txt, .jsonl",
     },
-    windows: { default: "preset", help: "calibration windows" },
-    length: { default: "preset", help: "tokens per window" },
-    "held-out": { default: "4", help: "further windows on which errors are measured, not calibrated" },
-    batch: { default: "auto", help: "windows per forward pass; auto: about 4096 tokens" },
+    windows: { default: "preset", help: "calibration windows", check: count("preset") },
+    length: { default: "preset", help: "tokens per window", check: count("preset") },
+    "held-out": {
+      default: "4",
+      help: "further windows on which errors are measured, not calibrated",
+      check: whole(),
+    },
+    batch: { default: "auto", help: "windows per forward pass; auto: about 4096 tokens", check: count("auto") },
     mcs: { default: true, help: "mask the calibration windows as at inference (--no-mcs: visible text)" },
-    tune: { default: "off", help: "then move what is stored towards full precision: scales, codes, or off" },
-    "tune-by": { default: "auto", help: "model (predictions), block (states); auto: model up to 4 GiB of float32" },
-    "tune-steps": { default: "auto", help: "steps; auto: 1500 by model, 200 a block by block" },
-    "tune-batch": { default: "auto", help: "windows per step; auto: about 2048 tokens" },
-    "tune-windows": { default: "512", help: "windows that the steps draw from (nanoworld has no end)" },
-    "tune-hidden": { default: "0", help: "weight of the error of hidden states beside the KL, by model" },
-    seed: { default: "1", help: "of the windows and their masks" },
-    revision: { default: "main", help: "branch, tag or commit on the Hub" },
-    device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+    tune: {
+      default: "off",
+      help: "then move what is stored towards full precision: scales, codes, or off",
+      check: oneOf("off", "scales", "codes"),
+    },
+    "tune-by": {
+      default: "auto",
+      help: "model (predictions), block (states); auto: model up to 4 GiB of float32",
+      check: oneOf("auto", "model", "block"),
+    },
+    "tune-steps": {
+      default: "auto",
+      help: "steps; auto: 1500 by model, 200 a block by block",
+      check: count("auto"),
+    },
+    "tune-batch": { default: "auto", help: "windows per step; auto: about 2048 tokens", check: count("auto") },
+    "tune-windows": {
+      default: "512",
+      help: "windows that the steps draw from (nanoworld has no end)",
+      check: count(),
+    },
+    "tune-hidden": {
+      default: "0",
+      help: "weight of the error of hidden states beside the KL, by model",
+      check: number(),
+    },
+    seed: seedOption("of the windows and their masks"),
+    ...checkpointOptions,
+    device: deviceOption,
     plan: { default: false, help: "show what it would take, and stop" },
   },
   1,
 );
 
 await main(async () => {
-  if (!Object.hasOwn(presets, options.preset)) {
-    throw new RangeError(`--preset is ${options.preset}, wanted ${Object.keys(presets).join(" or ")}`);
+  if (options.tune === "off") {
+    const idle = Object.keys(options).find((name) =>
+      name.startsWith("tune-") && Deno.args.some((arg) => arg.split("=")[0] === `--${name}`)
+    );
+    if (idle) refuse(`--${idle} is for a tuning: say what moves, --tune scales or --tune codes`);
   }
+  checkMethodOptions(options);
+  standWhereUserStands();
+  if (!["preset", "sampler", "nanoworld"].includes(options.calibration)) await checkText(options.calibration);
   const preset = options.calibration === "nanoworld" ? testbedPreset : presets[options.preset];
   const signal = interruptSignal();
-  const checkpoint = await openCheckpoint(options._[0], {
-    revision: options.revision === "main" ? undefined : options.revision,
-    onProgress: downloadMeter(),
-    signal,
-  });
+  const checkpoint = await openCheckpoint(options._[0], openOptions(options, signal));
   const { source, architecture } = checkpoint;
   const plain = methodOf(options, architecture.width);
-  const number = (name: "windows" | "length") =>
-    options[name] === "preset" ? preset[name] : positiveInteger(name, options[name]);
-  const length = Math.min(number("length"), architecture.maxLength);
-  const heldOut = plain.needsHessian ? count("held-out") : 0;
-  const windows = plain.needsHessian ? number("windows") + heldOut : 0;
-  const batch = options.batch === "auto"
-    ? Math.max(1, Math.floor(4096 / length))
-    : positiveInteger("batch", options.batch);
-  const seed = count("seed");
+  const sized = (name: "windows" | "length") => options[name] === "preset" ? preset[name] : Number(options[name]);
+  const length = Math.min(sized("length"), architecture.maxLength);
+  const heldOut = plain.needsHessian ? Number(options["held-out"]) : 0;
+  const windows = plain.needsHessian ? sized("windows") + heldOut : 0;
+  const batch = options.batch === "auto" ? Math.max(1, Math.floor(4096 / length)) : Number(options.batch);
+  const seed = Number(options.seed);
   const text = options.calibration === "preset" ? preset.calibration : options.calibration;
   const cut = { from: text, length, seed, signal };
   if (text === "nanoworld") checkTestbed(checkpoint);
@@ -114,19 +157,19 @@ await main(async () => {
   async function withTuning(): Promise<{ method: typeof plain; onTuned?: () => void }> {
     const { tune: what } = options;
     if (what === "off") return { method: plain };
-    if (what !== "scales" && what !== "codes") throw new RangeError(`--tune is ${what}, wanted scales, codes or off`);
-    const by = options["tune-by"] === "auto" ? isSmall(checkpoint) ? "model" : "block" : options["tune-by"];
-    if (by !== "model" && by !== "block") {
-      throw new RangeError(`--tune-by is ${by}, wanted model, block or auto`);
-    }
+    const auto = isSmall(checkpoint) ? "model" : "block";
+    const by = options["tune-by"] === "auto" ? auto : options["tune-by"] as typeof auto;
     const typed = (name: "tune-steps" | "tune-batch", auto: number) =>
-      options[name] === "auto" ? auto : positiveInteger(name, options[name]);
+      options[name] === "auto" ? auto : Number(options[name]);
     const steps = typed("tune-steps", by === "model" ? 1500 : 200);
     const batch = typed("tune-batch", Math.max(1, Math.floor(2048 / length)));
     const hidden = Number(options["tune-hidden"]);
+    if (hidden !== 0 && by === "block") {
+      refuse("--tune-hidden is for --tune-by model: by block, states are all that counts");
+    }
     const { text, judge } = await tuningTextOf(checkpoint, cut, {
       batch,
-      windows: positiveInteger("tune-windows", options["tune-windows"]),
+      windows: Number(options["tune-windows"]),
     });
     let tuning: ReturnType<typeof meter> | undefined;
     const onProgress = ({ step, steps, kl, hidden, heldOut }: TuneProgress) => {
@@ -140,7 +183,7 @@ await main(async () => {
       tuning.update(step, parts.flatMap(([name, x]) => x === undefined ? [] : `${name} ${x.toFixed(4)}`).join(", "));
     };
     const method = tuned(plain, {
-      ...{ what, by, text, steps, onProgress },
+      ...{ what: what as "scales" | "codes", by, text, steps, onProgress },
       // Few steps want larger ones.
       ...(what === "codes" ? { rates: { latents: steps <= 1000 ? 0.05 : 0.025 } } : {}),
       ...(by === "model" && hidden !== 0 ? { loss: { hidden } } : {}),
@@ -154,9 +197,4 @@ await main(async () => {
 function isSmall({ source: { tensors } }: Checkpoint): boolean {
   const weights = tensors.names.reduce((sum, name) => sum + tensors.info(name).shape.reduce((x, y) => x * y, 1), 0);
   return 4 * weights <= 2 ** 32;
-}
-
-/** A non-negative integer option. */
-function count(name: "held-out" | "seed"): number {
-  return options[name] === "0" ? 0 : positiveInteger(name, options[name]);
 }

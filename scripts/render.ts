@@ -3,7 +3,7 @@
  * drawn as SVG without one.
  */
 import { basename, dirname, join, toFileUrl } from "@std/path";
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 
 const names = ["chromium"];
 /** A browser without a window that keeps to its page. */
@@ -99,11 +99,15 @@ export function sizeOfSvg(svg: string): { readonly width: number; readonly heigh
 const absolute = async (path: string): Promise<string> => join(await Deno.realPath(dirname(path)), basename(path));
 
 if (import.meta.main) {
-  const { _: [from, to], width, height } = parseArgs(Deno.args, { string: ["width", "height"] });
+  const { positionals: [from, to], values: { width, height } } = parseArgs({
+    args: Deno.args,
+    options: { width: { type: "string" }, height: { type: "string" } },
+    allowPositionals: true,
+  });
   if (from === undefined || to === undefined) {
     console.error("Usage: render.ts FROM.svg|FROM.html TO.png [--width 1080] [--height 720]; an SVG says its own size");
     Deno.exit(2);
   }
   const size = width && height ? { width: Number(width), height: Number(height) } : {};
-  if (!await renderPng(String(from), String(to), size)) Deno.exit(1);
+  if (!await renderPng(from, to, size)) Deno.exit(1);
 }

@@ -8,8 +8,16 @@ import { join } from "@std/path";
 import { type Arm, type Device, encodeRows, identityOf, loadModel, type Measurement } from "quant-dllm";
 import { measureAll } from "./arm_workers.ts";
 import { armInputs } from "./inputs.ts";
-import { interruptSignal, main, meter, positiveInteger, readOptions, refuse } from "./cli.ts";
-import { calibrationFile, calibrationLength, modelOf, type PlanName, planOf, studyNames } from "./plans.ts";
+import { count as positive, deviceOption, interruptSignal, main, meter, oneOf, readOptions } from "./cli.ts";
+import {
+  calibrationFile,
+  calibrationLength,
+  modelOf,
+  type PlanName,
+  planOf,
+  type StudyName,
+  studyNames,
+} from "./plans.ts";
 import { secondWorldRemedy } from "./second_world.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
@@ -19,29 +27,37 @@ import { wholeArms } from "./whole_arms.ts";
 const options = readOptions("deno task reproduce [options]", {
   study: {
     default: "paper",
+    check: oneOf(...studyNames),
     help: "paper (its comparison and ablations), tuning (towards the model's loss), or second-world",
   },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
   report: { default: false, help: "measure nothing: report on the arms that are there for every seed" },
   only: { default: "", help: "studies by their ids, with commas; all by default" },
-  seeds: { default: "", help: "number of seeds; 5, or 1 with --quick" },
-  workers: { default: "auto", help: "arms measured at once; auto: 1 for paper, one for each core for tuning" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
-  model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's" },
-  out: { default: "", help: "folder for rows, tables and figures; results/reproduce, results/tuning or results/quick" },
+  seeds: { default: "", help: "number of seeds; 5, or 1 with --quick", check: positive() },
+  workers: {
+    default: "auto",
+    help: "arms measured at once; auto: 1 for paper, one for each core for tuning",
+    check: positive("auto"),
+  },
+  device: deviceOption,
+  model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's", path: true },
+  out: {
+    default: "",
+    help: "folder for rows, tables and figures; results/reproduce, results/tuning or results/quick",
+    path: true,
+  },
 });
-const study = studyNames.find((known) => known === options.study) ??
-  refuse(`--study is ${JSON.stringify(options.study)}, wanted one of ${studyNames.join(", ")}`);
+const study = options.study as StudyName;
 const location = options.model || modelOf(study);
 const folder = study === "paper" ? options.quick ? "quick" : "reproduce" : options.quick ? `${study}-quick` : study;
 const out = options.out || `results/${folder}`;
 const cores = navigator.hardwareConcurrency;
-const count = options.workers === "auto" ? study === "paper" ? 1 : cores : positiveInteger("workers", options.workers);
+const count = options.workers === "auto" ? study === "paper" ? 1 : cores : Number(options.workers);
 const name: PlanName = {
   study,
   quick: options.quick,
   ...(options.only && { only: options.only.split(",") }),
-  ...(options.seeds && { seeds: positiveInteger("seeds", options.seeds) }),
+  ...(options.seeds && { seeds: Number(options.seeds) }),
 };
 
 await main(async () => {

@@ -22,15 +22,15 @@ import {
   simulateMasks,
   tasks,
 } from "quant-dllm";
-import { interruptSignal, main, meter, positiveInteger, readOptions } from "./cli.ts";
+import { count, deviceOption, interruptSignal, main, meter, readOptions } from "./cli.ts";
 import { llada8bBytes, type StoredAs } from "./sizes.ts";
 import { sizeOptionsTable } from "./tables.ts";
 
 const options = readOptions("deno task size-options [options]", {
-  seeds: { default: "5", help: "number of seeds, of calibration windows and masks" },
-  limit: { default: "200", help: "windows of the likelihood bound" },
-  out: { default: "data/results/size_options.jsonl", help: "rows" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
+  seeds: { default: "5", help: "number of seeds, of calibration windows and masks", check: count() },
+  limit: { default: "200", help: "windows of the likelihood bound", check: count() },
+  out: { default: "data/results/size_options.jsonl", help: "rows", path: true },
+  device: deviceOption,
 });
 
 /** nano-llada's linears are narrow: groups of 32 there stand for groups of 128 in LLaDA-8B. */
@@ -68,8 +68,8 @@ await main(async () => {
   await using model = await loadModel("data/nano-llada", { device: options.device as Device });
   await using kernels = fastKernels(model.engine.runtime);
   const signal = interruptSignal();
-  const seeds = positiveInteger("seeds", options.seeds);
-  const limit = positiveInteger("limit", options.limit);
+  const seeds = Number(options.seeds);
+  const limit = Number(options.limit);
   const progress = meter("size options", seeds * arms.length, "arms");
   const measured = arms.map((arm) => ({ ...arm, rows: [] as Row[], windows: [] as (readonly number[])[] }));
   let done = 0;

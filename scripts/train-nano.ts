@@ -19,21 +19,21 @@ import {
   WORLD_SEED,
   writeTrainingState,
 } from "quant-dllm/testbed";
-import { interruptSignal, main, positiveInteger, readOptions } from "./cli.ts";
+import { count, deviceOption, interruptSignal, main, number, readOptions, seedOption } from "./cli.ts";
 
 const options = readOptions("deno task train-nano [options]", {
-  steps: { default: "16000", help: "training steps" },
-  batch: { default: "32", help: "sequences of 64 tokens per step" },
-  layers: { default: "2", help: "blocks" },
-  width: { default: "256", help: "d_model" },
-  hidden: { default: "256", help: "width of the SwiGLU layer" },
-  heads: { default: "4", help: "attention heads" },
-  rate: { default: "4e-3", help: "peak learning rate" },
-  seed: { default: "1", help: "of weights, data order and masks" },
-  world: { default: String(WORLD_SEED), help: "seed of the world: another one has other facts" },
-  device: { default: "auto", help: "auto, cpu, webgpu or cuda" },
-  out: { default: "data/nano-llada", help: "folder for the checkpoint" },
-  work: { default: "results/train-nano", help: "folder for the state, to resume from" },
+  steps: { default: "16000", help: "training steps", check: count() },
+  batch: { default: "32", help: "sequences of 64 tokens per step", check: count() },
+  layers: { default: "2", help: "blocks", check: count() },
+  width: { default: "256", help: "d_model", check: count() },
+  hidden: { default: "256", help: "width of the SwiGLU layer", check: count() },
+  heads: { default: "4", help: "attention heads", check: count() },
+  rate: { default: "4e-3", help: "peak learning rate", check: number({ least: 1e-9, most: 1 }) },
+  seed: seedOption("of weights, data order and masks"),
+  world: { default: String(WORLD_SEED), help: "seed of the world: another one has other facts", check: count() },
+  device: deviceOption,
+  out: { default: "data/nano-llada", help: "folder for the checkpoint", path: true },
+  work: { default: "results/train-nano", help: "folder for the state, to resume from", path: true },
 });
 const time = 64;
 const saveEvery = 250;
@@ -41,12 +41,13 @@ const measureEvery = 500;
 const logEvery = 50;
 
 await main(async () => {
-  const world = createWorld({ seed: positiveInteger("world", options.world) });
+  const { out, work } = options;
+  const world = createWorld({ seed: Number(options.world) });
   const config = lladaConfig({
-    width: positiveInteger("width", options.width),
-    layers: positiveInteger("layers", options.layers),
-    hidden: positiveInteger("hidden", options.hidden),
-    heads: positiveInteger("heads", options.heads),
+    width: Number(options.width),
+    layers: Number(options.layers),
+    hidden: Number(options.hidden),
+    heads: Number(options.heads),
     vocabSize: world.vocabulary.length,
     maxLength: 128,
     maskId: world.maskId,
@@ -58,8 +59,8 @@ await main(async () => {
   const plan: TrainingPlan = {
     architecture,
     seed: Number(options.seed),
-    steps: positiveInteger("steps", options.steps),
-    batch: positiveInteger("batch", options.batch),
+    steps: Number(options.steps),
+    batch: Number(options.batch),
     time,
     rate: Number(options.rate),
     warmup: 100,
@@ -67,9 +68,9 @@ await main(async () => {
     optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, momentum: 0.95, weightDecay: 0.1, clip: 1 },
     curriculum: 0.75,
   };
-  await Deno.mkdir(options.work, { recursive: true });
-  const stateFile = join(options.work, "state.safetensors");
-  const curveFile = join(options.work, "curve.jsonl");
+  await Deno.mkdir(work, { recursive: true });
+  const stateFile = join(work, "state.safetensors");
+  const curveFile = join(work, "curve.jsonl");
   let state = await readTrainingState(stateFile, plan) ?? initialState(plan);
   const first = state.step;
   // A killed run may have logged steps after its last saved state: they are trained, and logged, again.
@@ -113,8 +114,8 @@ await main(async () => {
   if (state.step < plan.steps) {
     console.error(`Stopped at step ${state.step}; run the same command to go on.`);
   } else {
-    await saveModel(modelFromTraining(engine, config, state), options.out);
-    await Deno.copyFile(curveFile, join(options.out, "training-curve.jsonl"));
+    await saveModel(modelFromTraining(engine, config, state), out);
+    await Deno.copyFile(curveFile, join(out, "training-curve.jsonl"));
   }
   console.log(JSON.stringify({ step: state.step, steps: plan.steps, out: options.out }));
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
 import { claims, mainTable, sizeOptionsTable } from "../scripts/tables.ts";
-import { tuningClaims, tuningTable } from "../scripts/tuning_tables.ts";
+import { secondWorldText, tuningClaims, tuningTable } from "../scripts/tuning_tables.ts";
 import type { Verdict } from "../scripts/verdicts.ts";
 
 /** The formatter pads the cells of tables. */
@@ -32,6 +32,17 @@ Deno.test("README: what it says of tuning is rendered from the rows and verdicts
   const path = `${results}/tuning_means.jsonl`;
   const table = tuningTable(decodeRows(await Deno.readTextFile(path), path)).toMarkdown();
   for (const line of table.split("\n")) assertStringIncludes(flat(readme), flat(line));
+});
+
+Deno.test("README: what it says of the second world is rendered from that study, and nothing else", async () => {
+  const flat = (text: string) => plain(text).replaceAll(/\s+/g, " ").trim();
+  const between = (await Deno.readTextFile("README.md")).split(/<!-- \/?second world -->/)[1];
+  const read = (file: string) => Deno.readTextFile(`${results}/second_world_${file}`);
+  const verdicts = (await read("verdicts.jsonl")).split("\n").filter(Boolean).map((line) =>
+    JSON.parse(line) as Verdict
+  );
+  const means = decodeRows(await read("means.jsonl"), "second_world_means.jsonl");
+  assertEquals(flat(between), flat(secondWorldText(means, verdicts)));
 });
 
 Deno.test("README: its table of sizes is the rendering of data/results/size_options.jsonl", async () => {

@@ -4,7 +4,7 @@ import type { QuantizedLinear } from "../quant/method.ts";
 import type { TensorSource } from "../format/tensor_source.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
 import { Engine } from "../model/engine.ts";
-import type { Config } from "../model/config.ts";
+import { type Config, ignoredFields } from "../model/config.ts";
 import type { Family } from "../model/families/family.ts";
 import { familyOf } from "../model/families/families.ts";
 import { Model, type TextTokenizer } from "../model/model.ts";
@@ -23,8 +23,18 @@ export type Residence = "auto" | "held" | "streamed";
 
 const HELD_BY_DEFAULT = 2 ** 32;
 
+/** What a config is read with beyond its file. */
+export interface ConfigOptions {
+  /** The id of the mask token; by default that of the config, else the one that the tokenizer declares, else a token with a mask's name. */
+  readonly maskId?: number;
+  /** Fields of config.json that count as if the file had these values; null is as good as absent. */
+  readonly configOverrides?: Config;
+  /** Told what was ignored, or mended, in one line each. */
+  readonly onNotice?: (line: string) => void;
+}
+
 /** How a model is loaded: on what it runs, where its weights are, and where the Hub's files come from and go. */
-export interface LoadOptions extends HubOptions {
+export interface LoadOptions extends HubOptions, ConfigOptions {
   readonly device?: Device;
   readonly threads?: number;
   readonly weights?: Residence;
@@ -65,14 +75,26 @@ export interface Checkpoint {
  * console.log(family.modelType, architecture.layers, architecture.width, tokenizer !== undefined);
  * ```
  */
-export async function openCheckpoint(location: string, options: HubOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(
+  location: string,
+  options: HubOptions & ConfigOptions = {},
+): Promise<Checkpoint> {
+  const { maskId, configOverrides, onNotice } = options;
   const source = await openSource(location, options);
   const file = join(source.dir, "config.json");
   const tokenizer = await readTokenizer(source);
-  const config = { ...source.config };
+  const config: Record<string, unknown> = { ...source.config, ...configOverrides };
+  if (maskId !== undefined) config.mask_token_id = maskId;
   // Checkpoints made from autoregressive ones name their mask in the tokenizer only.
-  if (config.mask_token_id == null && tokenizer?.maskId !== undefined) config.mask_token_id = tokenizer.maskId;
+  else if (config.mask_token_id == null && tokenizer?.maskId !== undefined) config.mask_token_id = tokenizer.maskId;
+  const ignored = ignoredFields(config);
+  if (ignored.length > 0) onNotice?.(`${file}: ignored ${ignored.join(", ")}`);
   const family = familyOf(config, file);
+  if (config.mask_token_id == null) {
+    throw new RangeError(
+      `Cannot load ${file}: mask_token_id is missing, and no token of the tokenizer is named as a mask; say which with --mask-id`,
+    );
+  }
   const architecture = family.architecture(config, file);
   const { tensors } = source;
   const stored = new StoredForms(tensors, quantizationConfig(config, file));

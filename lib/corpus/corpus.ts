@@ -62,12 +62,31 @@ const datasets: Readonly<Record<string, Dataset>> = {
   "wikitext-test": { ...wikitext, path: "wikitext-2-raw-v1/test-00000-of-00001.parquet" },
 };
 
+/**
+ * Checks that `loadCorpus` can begin on a text: that it is a dataset by name, or a file of a kind that is read. Rejects with what is wrong otherwise: before
+ * a model is fetched for it.
+ *
+ * @example
+ * ```ts
+ * import { checkText } from "quant-dllm";
+ *
+ * await checkText("data/nanoworld/calibration.jsonl");
+ * ```
+ */
+export async function checkText(path: string | URL): Promise<void> {
+  if (typeof path === "string" && Object.hasOwn(datasets, path)) return;
+  const { isDirectory } = await Deno.stat(path).catch((error) => refuseMissing(error, path));
+  if (isDirectory) throw new RangeError(`Cannot read ${path}: it is a folder; name a file of text in it`);
+  documentsOf(path);
+}
+
 /** Characters of documents that are held at a time. */
 const heldCharacters = 2 ** 25;
 
 /**
  * Draws windows from a file (see `documentsOf` for the kinds) or from the dataset `c4`, `wikitext` or `wikitext-test`: documents in random order; one that is long
- * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No document is used twice. Where documents are chats,
+ * enough gives a random window of itself, shorter ones are joined until they fill one, or skipped. No text is used twice; where documents are fewer than
+ * windows but long, they are cut into windows one after another. Where documents are chats,
  * `answers` marks the tokens of the answers. The windows follow from
  * the documents, the tokenizer and the seed alone: a gzipped file gives what the plain one does. The file is read more than once (first to count its
  * documents), and at most 2^25 characters of it are held. Throws `SyntaxError` for a malformed line and `RangeError` when the file holds too little text.
@@ -89,7 +108,7 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
   }
   const dataset = typeof path === "string" && Object.hasOwn(datasets, path) ? datasets[path] : undefined;
   const short = options.short ?? dataset?.short ?? "join";
-  if (!dataset) await Deno.stat(path).catch((error) => refuseMissing(error, path));
+  await checkText(path);
   const documents = dataset ? await openDataset(dataset, options) : documentsOf(path);
 
   const sizes: number[] = [];
@@ -130,6 +149,15 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
       }
     }
   }
+  if (windows.length < count && short === "join") {
+    // Few documents, but long ones: all text joined, and cut into windows that do not overlap.
+    const all = await joinedText(documents, tokenizer, signal);
+    const places = r.shuffle(Array.from({ length: Math.floor(all.tokens.length / length) }, (_, i) => i * length));
+    if (places.length >= count) {
+      windows.length = answers.length = 0;
+      for (const start of places.slice(0, count)) add(all, start);
+    }
+  }
   if (windows.length === count) {
     return answers.some((marks) => marks.includes(1)) ? { windows, answers } : { windows };
   }
@@ -137,6 +165,19 @@ export async function loadCorpus(path: string | URL, options: CorpusOptions): Pr
     `Cannot draw ${count} windows of ${length} tokens from ${path}: its ${sizes.length} documents give ` +
       `${windows.length}; ask for fewer or shorter windows, or give more text`,
   );
+}
+
+async function joinedText(documents: Documents, tokenizer: TextTokenizer, signal?: AbortSignal) {
+  const tokens: Int32Array[] = [], marks: Uint8Array[] = [];
+  for await (const batch of documents()) {
+    for (const document of batch) {
+      signal?.throwIfAborted();
+      const own = encoded(document, tokenizer);
+      tokens.push(own.tokens);
+      marks.push(own.marks);
+    }
+  }
+  return { tokens: concat(tokens, Int32Array), marks: concat(marks, Uint8Array) };
 }
 
 /** Tokens of a document, and 1 for those of answers. */

@@ -2,34 +2,94 @@
 import { fromFileUrl } from "@std/path";
 import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { gunzip } from "../format/text_gzip.ts";
-import { type Document, documentOfJson, textLines } from "../format/text_lines.ts";
+import { type Document, documentOf, documentOfJson, textLines } from "../format/text_lines.ts";
 import { fileSource } from "../checkpoint/files/file_source.ts";
 
 /** All documents of a file, in its order and in batches. Each call reads the file anew and gives the same. */
 export type Documents = () => AsyncGenerator<readonly Document[]>;
 
+/** Kinds that hold text and are not read, and what to do about them. */
+const refused: readonly (readonly [pattern: RegExp, remedy: string])[] = [
+  [/\.(csv|tsv)$/, 'write it as .jsonl, one {"text": ...} per line'],
+  [/\.(zst|zstd|bz2|xz|7z|zip|tar|tgz|tar\.gz)$/, "unpack it first, or pack it with gzip"],
+  [/\.(arrow|feather|h5|npy|npz|pkl|pt|bin|safetensors)$/, "write its texts as .jsonl or .parquet"],
+  [/\.(pdf|docx?|odt|rtf|epub|html?|xml|ya?ml|xlsx?)$/, "save its text as .txt"],
+];
+
 /**
- * The documents of a file, by its name: `.jsonl`, `.json.gz` and `.jsonl.gz` hold a JSON object per line, with a string "text" (C4's shards do) or
- * a chat (`documentOfJson`), `.parquet` a column "text", anything else one document per line, `.gz` gzipped. Empty lines are no documents. Errors while reading: Deno's own for a
- * file that cannot be opened, `SyntaxError` for a malformed one, with the line or row.
+ * The documents of a file, by its name, in any case: `.jsonl` and `.ndjson` hold a JSON value per line, a string, an object with a string "text" (C4's shards
+ * do) or a chat (`documentOfJson`); `.json` a list of those, or lines as before; `.parquet` a column "text"; anything else one document per line; `.gz`
+ * gzipped. Empty lines are no documents. Throws `RangeError` for a kind that is not read. Errors while reading: Deno's own for a file that cannot be opened,
+ * `SyntaxError` for a malformed one, with the line or row.
  */
 export function documentsOf(path: string | URL): Documents {
-  const name = String(path);
-  if (name.endsWith(".parquet")) return () => parquetTexts(path);
-  const zipped = name.endsWith(".gz");
-  const json = /\.(jsonl|json\.gz|jsonl\.gz)$/.test(name);
-  return async function* () {
+  const name = String(path), lower = name.toLowerCase();
+  const other = refused.find(([pattern]) => pattern.test(lower));
+  if (other) {
+    throw new RangeError(
+      `Cannot read ${name}: files of the kind ${other[0].exec(lower)![0]} are not read; ${other[1]}`,
+    );
+  }
+  if (lower.endsWith(".parquet")) return () => parquetTexts(path);
+  const zipped = lower.endsWith(".gz");
+  const lines = async function* () {
     const bytes = (await Deno.open(path)).readable;
-    let line = 0;
-    for await (const lines of textLines(zipped ? gunzip(bytes, name) : bytes, name)) {
-      const texts: Document[] = [];
-      for (const text of lines) {
-        line++;
-        if (text.trim() !== "") texts.push(json ? documentOfJson(text, name, line) : text);
-      }
-      yield texts;
-    }
+    yield* textLines(zipped ? gunzip(bytes, name) : bytes, name);
   };
+  if (/\.json(\.gz)?$/.test(lower)) return () => jsonTexts(lines, name);
+  return () => lineTexts(lines(), name, /\.(jsonl|ndjson)(\.gz)?$/.test(lower));
+}
+
+async function* lineTexts(batches: AsyncIterable<string[]>, name: string, json: boolean): AsyncGenerator<Document[]> {
+  let line = 0;
+  for await (const lines of batches) {
+    const texts: Document[] = [];
+    for (const text of lines) {
+      line++;
+      if (text.trim() !== "") texts.push(json ? documentOfJson(text, name, line) : text);
+    }
+    yield texts;
+  }
+}
+
+/** Characters of a file that is one JSON value. */
+const longestJson = 2 ** 28;
+
+/** A list of documents, however it is laid out; else a document per line, as C4's shards are. */
+async function* jsonTexts(lines: () => AsyncGenerator<string[]>, name: string): AsyncGenerator<Document[]> {
+  const reader = lines();
+  let start: string | undefined;
+  for await (const batch of reader) {
+    start = batch.find((line) => line.trim() !== "")?.trim();
+    if (start !== undefined) break;
+  }
+  if (start !== undefined && isJson(start)) return yield* lineTexts(lines(), name, true);
+  const parts: string[] = [];
+  let size = 0;
+  for await (const batch of lines()) {
+    for (const line of batch) parts.push(line), size += line.length + 1;
+    if (size > longestJson) {
+      throw new SyntaxError(
+        `Cannot read ${name}: its JSON is longer than ${longestJson} characters; write it as .jsonl`,
+      );
+    }
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(parts.join("\n"));
+  } catch (error) {
+    throw new SyntaxError(`Cannot read ${name}: ${(error as Error).message}; wanted JSON, or a JSON object per line`);
+  }
+  yield [value].flat().map((one, i) => documentOf(one, `${name}, item ${i + 1}`));
+}
+
+/** Whether a line is an object or a string by itself. */
+function isJson(line: string): boolean {
+  try {
+    return !Array.isArray(JSON.parse(line));
+  } catch {
+    return false;
+  }
 }
 
 /** The column "text", row group by row group. */

@@ -4,6 +4,7 @@ import { copyCompanions } from "../checkpoint/hub/companions.ts";
 import { type Checkpoint, openCheckpoint, tensorShapes } from "../checkpoint/open.ts";
 import { exportOnnx, type OnnxExport, type OnnxOptions } from "./onnx.ts";
 import { type FloatType, tensorBytes } from "./weights.ts";
+import type { ConfigOptions } from "../checkpoint/open.ts";
 import type { HubOptions } from "../checkpoint/hub/hub.ts";
 import { savedTypes } from "../checkpoint/save.ts";
 import { writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
@@ -22,7 +23,7 @@ export interface ExportOptions {
   readonly onnx?: Omit<OnnxOptions, "signal" | "onProgress">;
   /** Largest file of weights of `hf`; 2 GiB by default. */
   readonly maxShardBytes?: number;
-  readonly hub?: HubOptions;
+  readonly hub?: HubOptions & ConfigOptions;
   readonly signal?: AbortSignal;
   /** Bytes of weights written (`hf`), or blocks (`onnx`). */
   readonly onProgress?: (done: number, total: number) => void;

@@ -13,7 +13,7 @@ export interface ShardIndex {
   readonly files: ReadonlyMap<string, string>;
   /** The files it names, sorted. */
   readonly shards: readonly string[];
-  /** Bytes of all tensors, when the index says so. */
+  /** Bytes of all tensors, when the index says so in a way that can be read: tools leave it out, null, or wrong. */
   readonly totalSize: number | undefined;
 }
 
@@ -39,26 +39,22 @@ export function parseShardIndex(indexName: string, text: string): ShardIndex {
     files.set(tensor, file);
   }
   if (files.size === 0) malformed(indexName, `"weight_map" names no tensor`);
-  if (metadata !== undefined && !isObject(metadata)) {
-    malformed(indexName, `"metadata" is ${shown(metadata)}, wanted an object`);
-  }
-  const totalSize = (metadata as Record<string, unknown> | undefined)?.total_size;
-  if (totalSize !== undefined && !(Number.isSafeInteger(totalSize) && totalSize as number >= 0)) {
-    malformed(indexName, `"metadata.total_size" is ${shown(totalSize)}, wanted a number of bytes`);
-  }
+  const totalSize = isObject(metadata) ? metadata.total_size : undefined;
+  const known = Number.isSafeInteger(totalSize) && totalSize as number >= 0;
   const shards = [...new Set(files.values())].sort();
-  return { files, shards, totalSize: totalSize as number | undefined };
+  return { files, shards, totalSize: known ? totalSize as number : undefined };
 }
 
 /**
  * Opens every shard that an index names: headers only, so that 16 GB of weights cost a few megabytes. Index and headers
- * must agree on every tensor and on the total size, before any tensor is read. Throws `SyntaxError` that names the file
+ * must agree on every tensor before any is read; a total size that is off is told. Throws `SyntaxError` that names the file
  * and the field; what `open` throws passes through.
  */
 export async function openShards(
   indexName: string,
   indexText: string,
   open: (file: string) => Promise<ByteSource>,
+  onNotice?: (line: string) => void,
 ): Promise<TensorSource> {
   const index = parseShardIndex(indexName, indexText);
   const holders = new Map<string, SafetensorsFile>();
@@ -83,8 +79,12 @@ export async function openShards(
       );
     }
   }
-  if (index.totalSize !== undefined && index.totalSize !== bytes) {
-    malformed(indexName, `"metadata.total_size" is ${index.totalSize} bytes but the shards hold ${bytes}`);
+  // Every tensor is where the index says: what it says of their sum decides nothing.
+  if (index.totalSize !== bytes) {
+    const found = index.totalSize === undefined ? "not given" : `${index.totalSize}`;
+    onNotice?.(
+      `${indexName}: "metadata.total_size" is ${found}, the shards hold ${bytes} bytes; all tensors are there`,
+    );
   }
   const find = (tensor: string): SafetensorsFile => {
     const file = holders.get(tensor);

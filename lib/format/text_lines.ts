@@ -4,27 +4,44 @@
 const longestLine = 2 ** 26;
 
 /**
- * The lines of UTF-8 text, without their "\n", in batches: what each chunk completes. A byte order mark is left out and bytes that are no UTF-8 become
- * U+FFFD. Throws `SyntaxError` for a line of more than 2^26 characters, so that a file of another kind never fills the memory.
+ * The lines of UTF-8 text, without their "\n" or "\r\n", in batches: what each chunk completes. A byte order mark is left out. Throws `SyntaxError` that
+ * names the line for bytes that are no UTF-8 and for UTF-16, and for a line of more than 2^26 characters, so that a file of another kind never fills the
+ * memory.
  */
 export async function* textLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string[]> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  let line = 1;
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let rest = "", line = 1, first = true;
+  const fail = (what: string): never => {
+    throw new SyntaxError(`Cannot read ${name}, line ${line}: ${what}`);
+  };
+  const decode = (chunk?: Uint8Array): string => {
+    try {
+      return decoder.decode(chunk, { stream: chunk !== undefined });
+    } catch {
+      return fail("it holds bytes that are no UTF-8; save the file as UTF-8");
+    }
+  };
+  const plain = (text: string): string => {
+    if (text.includes("\0")) fail("it holds zero bytes: this is UTF-16, or no text; save the file as UTF-8");
+    return text.endsWith("\r") ? text.slice(0, -1) : text;
+  };
   for await (const chunk of chunks) {
-    const lines = decoder.decode(chunk, { stream: true }).split("\n"); // the chunk alone: a long line is not searched again
+    if (first && chunk.length >= 2 && isMark(chunk)) {
+      fail("the file is UTF-16; save it as UTF-8");
+    }
+    first &&= chunk.length === 0;
+    const lines = decode(chunk).split("\n"); // the chunk alone: a long line is not searched again
     lines[0] = rest + lines[0];
     rest = lines.pop()!;
-    if (lines.length > 0) yield lines;
+    if (lines.length > 0) yield lines.map(plain);
     line += lines.length;
-    if (rest.length > longestLine) {
-      throw new SyntaxError(
-        `Cannot read ${name}, line ${line}: it is longer than ${longestLine} characters; wanted one document per line`,
-      );
-    }
+    if (rest.length > longestLine) fail(`it is longer than ${longestLine} characters; wanted one document per line`);
   }
-  yield [rest + decoder.decode()];
+  yield [plain(rest + decode())];
 }
+
+/** The byte order marks of UTF-16. */
+const isMark = ([a, b]: Uint8Array): boolean => (a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff);
 
 /** A piece of a document: text that is given, or an answer to it. */
 export interface Piece {
@@ -40,13 +57,19 @@ export type Document = string | readonly Piece[];
  * of which those of the assistant are. Pieces end with a new line. Throws `SyntaxError` that names the file and the line.
  */
 export function documentOfJson(json: string, name: string, line: number): Document {
-  let value: Record<string, unknown> = {};
+  let value: unknown;
   try {
-    value = (JSON.parse(json) ?? {}) as Record<string, unknown>;
+    value = JSON.parse(json);
   } catch {
     // Reported below, with the line.
   }
-  const { text, prompt, response, messages } = value;
+  return documentOf(typeof value === "string" ? undefined : value, `${name}, line ${line}`);
+}
+
+/** The document of a JSON value that stands at `place`: as in a line, or a string by itself. */
+export function documentOf(value: unknown, place: string): Document {
+  if (typeof value === "string") return value;
+  const { text, prompt, response, messages } = (value ?? {}) as Record<string, unknown>;
   if (typeof text === "string") return text;
   if (typeof prompt === "string" && typeof response === "string") {
     return [{ text: `${prompt}\n`, answer: false }, { text: `${response}\n`, answer: true }];
@@ -55,7 +78,7 @@ export function documentOfJson(json: string, name: string, line: number): Docume
     return messages.map(({ role, content }) => ({ text: `${content}\n`, answer: role === "assistant" }));
   }
   throw new SyntaxError(
-    `Cannot read ${name}, line ${line}: wanted a JSON object with a string "text", with "prompt" and "response", or with ` +
+    `Cannot read ${place}: wanted a JSON object with a string "text", with "prompt" and "response", or with ` +
       '"messages" that have a "role" and a "content" each',
   );
 }

@@ -12,6 +12,71 @@ const harmless = new Set([
   ...["output_attentions", "output_hidden_states", "pretraining_tp", "keys_to_ignore_at_inference", "license"],
 ]);
 
+/** Fields that tools and generation leave behind: ignored too, and told, since nobody should wonder whether they count. */
+const bookkeeping = new Set([
+  ...["tokenizer_class", "processor_class", "model_max_length", "padding_side", "truncation_side", "prefix", "suffix"],
+  ...[
+    "pad_token",
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "mask_token",
+    "eot_token_id",
+    "eod_token_id",
+    "suppress_tokens",
+  ],
+  ...[
+    "max_length",
+    "min_length",
+    "max_new_tokens",
+    "min_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "typical_p",
+    "alg",
+  ],
+  ...[
+    "do_sample",
+    "num_beams",
+    "num_beam_groups",
+    "num_return_sequences",
+    "early_stopping",
+    "length_penalty",
+    "alg_temp",
+  ],
+  ...[
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "diversity_penalty",
+    "bad_words_ids",
+  ],
+  ...["forced_bos_token_id", "forced_eos_token_id", "begin_suppress_tokens", "exponential_decay_length_penalty"],
+  ...["remove_invalid_values", "output_scores", "return_dict_in_generate", "task_specific_params", "finetuning_task"],
+  ...["is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size", "tie_encoder_decoder"],
+  ...[
+    "chunk_size_feed_forward",
+    "pruned_heads",
+    "torchscript",
+    "use_bfloat16",
+    "tf_legacy_loss",
+    "use_flash_attention",
+  ],
+  ...["unsloth_version", "unsloth_fixed", "model_name", "model_id", "base_model", "library_name", "tags", "datasets"],
+  ...["language", "pipeline_tag", "author", "comment", "version", "commit", "timestamp", "date", "seed", "loss_type"],
+  ...["dllm_version", "training_args", "generation_config", "steps", "gen_length", "block_length", "remasking"],
+]);
+
+/**
+ * Fields of a config that this kit ignores and no public checkpoint needs: names with an underscore in front, and what tools and generation leave behind.
+ */
+export function ignoredFields(config: Config): string[] {
+  return Object.keys(config).filter((field) => !harmless.has(field) && isBookkeeping(field));
+}
+
+const isBookkeeping = (field: string): boolean => field.startsWith("_") || bookkeeping.has(field);
+
 /** What a family says of the fields of its configs. */
 export interface KnownFields {
   /** Those that it reads. */
@@ -51,23 +116,57 @@ export class ConfigReader {
     const { config, file } = this;
     const known = new Set([...read, ...ignored]);
     for (const [field, value] of Object.entries(config)) {
+      if (ropeFields.has(field) && isPlainRope(value, config)) continue;
       if (Object.hasOwn(required, field)) {
         const wanted = required[field];
         if ((value ?? wanted) !== wanted) {
           throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, this kit computes ${shown(wanted)}`);
         }
-      } else if (!known.has(field) && !harmless.has(field) && !isOff(value)) {
+      } else if (!known.has(field) && !harmless.has(field) && !isBookkeeping(field) && !isOff(value)) {
         throw new RangeError(
-          `Cannot load ${file}: the field ${field}, ${shown(value)}, is not known and may change the mathematics; ` +
-            `remove it if it does not`,
+          `Cannot load ${file}: the field ${field}, ${
+            shown(value)
+          }, is not known and may change the mathematics; if it ` +
+            `does not, say so with --config-override ${field}=null`,
         );
       }
+    }
+  }
+
+  /** Fields that say again what others have said: those that are there must agree. */
+  agree(wanted: Readonly<Record<string, number>>): void {
+    for (const [field, value] of Object.entries(wanted)) {
+      const found = this.config[field];
+      if (found == null || found === value) continue;
+      throw new RangeError(
+        `Cannot load ${this.file}: ${field} is ${
+          shown(found)
+        }, but the other fields say ${value}; correct the file, or ` +
+          `say which is right with --config-override ${field}=${value}`,
+      );
     }
   }
 
   #fail(field: string, wanted: string): never {
     throw new RangeError(`Cannot load ${this.file}: ${field} is ${shown(this.config[field])}, wanted ${wanted}`);
   }
+}
+
+const ropeFields = new Set(["rope_scaling", "rope_parameters"]);
+
+/** Whether rotary parameters ask for nothing beyond the plain kind, with the base of the config. */
+function isPlainRope(value: unknown, { rope_theta }: Config): boolean {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const {
+    rope_type,
+    type = rope_type,
+    rope_theta: theta = rope_theta,
+    partial_rotary_factor = 1,
+    factor = 1,
+    ...rest
+  } = value as Config;
+  return (type ?? "default") === "default" && (rope_type ?? "default") === "default" && partial_rotary_factor === 1 &&
+    factor === 1 && (rope_theta == null || theta === rope_theta) && Object.values(rest).every(isOff);
 }
 
 const isOff = (value: unknown): boolean =>

@@ -10,6 +10,7 @@ import type { Kernels } from "../tensor/kernels.ts";
 import { checkStart, type FolderOptions, folderStore } from "./disk/folder_store.ts";
 import { slice, type Slices } from "./hidden.ts";
 import type { Summary } from "./disk/packed_folder.ts";
+import { checkOutside, checkOutsideNumbers } from "./outside.ts";
 import { checkRoom, type Plan, planQuantization } from "./plan.ts";
 import { type LinearReport, memoryStore } from "./store.ts";
 import type { TuneProgress } from "../tune/options.ts";
@@ -137,6 +138,7 @@ export async function quantize(model: Model, method: Method, options: QuantizeOp
 }
 
 function inMemory(model: Model, method: Method, options: QuantizeOptions): Quantization<Model> {
+  checkOutside(model, method);
   // One thread for row loops by default: then there are no workers to dispose of.
   const kernels = options.kernels ?? fastKernels(model.engine.runtime, { threads: 1 });
   const plan = () => planQuantization(model, method, { ...sizes(method, options), kernels, now });
@@ -175,6 +177,7 @@ async function onDisk(
   const runtime = opening.use(await openRuntime({ device, threads }));
   const kernels = options.kernels ?? opening.use(fastKernels(runtime));
   const model = streamedModel(checkpoint, opening.use(new Engine(runtime, checkpoint.architecture)));
+  checkOutside(model, method);
   const opened = opening.move();
   const plan = () =>
     planQuantization(model, method, { ...sizes(method, options), kernels, now, packed: { checkpoint, out } });
@@ -183,6 +186,7 @@ async function onDisk(
     plan,
     async run() {
       await checkStart(checkpoint, out);
+      await checkOutsideNumbers(model);
       if (options.onPlan) tell(await plan(), model, options.onPlan);
       const run = { ...options, ...await draw(model, options), measure: measured(options), model, kernels, now };
       await using store = await folderStore(checkpoint, method, run);

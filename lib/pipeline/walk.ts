@@ -1,8 +1,9 @@
 /** The walk through the blocks that every quantisation is: states in, quantised linears out, kept in a store. */
-import type { LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
+import type { LinearInput, LinearScore, Method, QuantizedLinear } from "../quant/method.ts";
 import { newFactors } from "../quant/factor.ts";
 import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import { quantizeRowGroups, rowGroup } from "../quant/forms/row_groups.ts";
+import { ScaleOverflow } from "../tensor/errors.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { type HalfBlock, halfBlocks, type Linear, linearShape, type Stage } from "../model/architecture.ts";
@@ -132,12 +133,10 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
       const { name, W } = place(model, block, { layer, linear });
       const start = now?.();
       const given = { name, W, H: groups[0]?.H, factors, kernels, signal: breaking(store, signal) };
-      const made = groups.length > 1
-        ? await quantizeRowGroups(method, given, groups.map(({ H }) => H))
-        : await method.quantize(given);
+      const made = await quantizeOne(method, given, groups.map(({ H }) => H));
       const q = { ...made, report: { ...made.report, ...moment?.report } };
       const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
-      const Q = dequantize(q);
+      const Q = decoded(q);
       const report = {
         name,
         layer,
@@ -154,6 +153,26 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
     }
     delete moments[s]; // A wide second moment takes as much as a block.
   }
+}
+
+/** One linear; a scale that cannot be stored is told with its name, whatever the method. */
+async function quantizeOne(method: Method, given: LinearInput, moments: readonly Matrix[]): Promise<QuantizedLinear> {
+  try {
+    return moments.length > 1 ? await quantizeRowGroups(method, given, moments) : await method.quantize(given);
+  } catch (error) {
+    if (!(error instanceof ScaleOverflow)) throw error;
+    throw new RangeError(`Cannot store the scales of "${given.name}": ${error.message}`, { cause: error });
+  }
+}
+
+/** What a stored form decodes to; throws `RangeError` where that is not finite: its scales went beyond the type that stores them. */
+function decoded(q: QuantizedLinear): Matrix {
+  const Q = dequantize(q);
+  if (Q.data.every(Number.isFinite)) return Q;
+  throw new RangeError(
+    `Cannot store the scales of "${q.name}": what is stored does not decode to finite numbers, so a scale is beyond fp16 ` +
+      "(at most 65504); are these weights damaged, or scaled?",
+  );
 }
 
 /** A linear of a block as a method sees it. */

@@ -31,7 +31,12 @@ export interface Float32Feed {
 export interface Runtime extends Products, AsyncDisposable {
   readonly device: Exclude<Device, "auto">;
   /** A session for a serialised graph and the tensors beside it, freed with the runtime at the latest. It keeps neither array. */
-  session(model: Uint8Array, external?: readonly External[]): Promise<Session>;
+  session(model: Uint8Array, external?: readonly External[], options?: SessionOptions): Promise<Session>;
+}
+
+export interface SessionOptions {
+  /** Gives working memory back after every run. By default it is kept for the next one, which large graphs pay for in gigabytes. */
+  readonly lean?: boolean;
 }
 
 ort.env.logLevel = "fatal"; // Failures come back as errors; the native log would repeat them on stderr.
@@ -114,15 +119,25 @@ class OnnxRuntime implements Runtime {
 
   constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {}
 
-  session(model: Uint8Array, external: readonly External[] = []): Promise<Session> {
-    return this.#open(model, true, external);
+  session(
+    model: Uint8Array,
+    external: readonly External[] = [],
+    { lean = external.length > 0 }: SessionOptions = {},
+  ): Promise<Session> {
+    return this.#open(model, { spinning: true, external, lean });
   }
 
   /**
    * Without `spinning`, onnxruntime's threads sleep between runs: products alternate with row loops, whose workers want the cores. Sessions with tensors
    * of their own stand beside many like them: they return their working memory, and their threads spin only from one operator to the next.
    */
-  async #open(model: Uint8Array, spinning: boolean, external: readonly External[] = []): Promise<Session> {
+  async #open(
+    model: Uint8Array,
+    { spinning, external = [], lean = false }: SessionOptions & {
+      readonly spinning: boolean;
+      readonly external?: readonly External[];
+    },
+  ): Promise<Session> {
     const many = external.length > 0;
     const session = new OnnxSession(
       await ort.InferenceSession.create(model, {
@@ -130,8 +145,8 @@ class OnnxRuntime implements Runtime {
         intraOpNumThreads: this.threads,
         logSeverityLevel: 3,
         externalData: [...external],
-        enableCpuMemArena: !many,
-        enableMemPattern: !many, // one buffer for a whole run would be fresh memory each time
+        enableCpuMemArena: !lean,
+        enableMemPattern: !lean, // one buffer for a whole run would be fresh memory each time
         extra: { session: many ? among : { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
       }),
       () => this.#sessions.delete(session),
@@ -166,7 +181,7 @@ class OnnxRuntime implements Runtime {
       const a = g.input("A", type, transA ? ["k", "m"] : ["m", "k"]);
       const b = g.input("B", type, transB ? ["n", "k"] : ["k", "n"]);
       g.output("C", matmul(g, a, b, { transA, transB }));
-      this.#products.set(key, session = this.#open(g.encode(), false));
+      this.#products.set(key, session = this.#open(g.encode(), { spinning: false }));
     }
     const feed = ({ shape, data }: Matrix | Matrix64): Feed => ({ dims: shape, data });
     await (await session).run({ A: feed(A), B: feed(B) }, { C: feed(C) });

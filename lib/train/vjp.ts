@@ -137,7 +137,8 @@ export class BlockVjp implements AsyncDisposable {
     let opened = this.#sessions.get(key);
     if (!opened) {
       const { g, kept } = halfGraph(architecture, { ...how, batch, time });
-      const open = async () => ({ session: await runtime.session(g.encode()), inputs: g.inputs, kept });
+      const lean = architecture.width >= WIDE;
+      const open = async () => ({ session: await runtime.session(g.encode(), [], { lean }), inputs: g.inputs, kept });
       this.#sessions.set(key, opened = open());
     }
     return opened;
@@ -149,6 +150,9 @@ export class BlockVjp implements AsyncDisposable {
     else this.#free.set(key, [data]);
   }
 }
+
+/** Width from which products take so long that fresh memory costs little beside them, and kept memory is gigabytes. */
+const WIDE = 2048;
 
 /** The feed-forward half sees rows. */
 const dimsOf = ({ width }: Architecture, { batch, time }: Hidden, half: Half) =>

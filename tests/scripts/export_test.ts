@@ -40,7 +40,7 @@ Deno.test("deno task export: wrong options are named before anything is read", a
   for (
     const [args, code, message] of [
       [["data/nano-llada", "--out", "x"], 2, "--format is missing"],
-      [["data/nano-llada", "--format", "gguf", "--out", "x"], 1, '--format is "gguf", wanted hf or onnx'],
+      [["data/nano-llada", "--format", "gguf", "--out", "x"], 2, '--format is "gguf", wanted one of hf, onnx'],
       [["data/nano-llada", "--format", "onnx", "--out", "x", "--max-length", "no"], 2, '--max-length is "no"'],
       [["tests/no-such-folder/", "--format", "hf", "--out", "x"], 1, "no-such-folder"],
     ] as const

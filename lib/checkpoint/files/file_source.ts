@@ -10,6 +10,7 @@ import { parseStrictJson } from "../../format/json.ts";
 export async function fileSource(path: string): Promise<ByteSource> {
   const { size, isFile } = await Deno.stat(path);
   if (!isFile) throw new TypeError(`Cannot read ${JSON.stringify(path)}: it is not a regular file`);
+  if (size < LFS_AT_MOST) checkNoPointer(path, await Deno.readTextFile(path));
   const readInto = async (offset: number, into: Uint8Array): Promise<number> => {
     using file = await Deno.open(path);
     await file.seek(offset, Deno.SeekMode.Start);
@@ -33,6 +34,17 @@ export async function fileSource(path: string): Promise<ByteSource> {
   };
 }
 
+/** Bytes that a pointer of Git LFS stays below. */
+const LFS_AT_MOST = 1024;
+
+/** Throws `SyntaxError` for a pointer of Git LFS, which stands where a clone did not fetch the file itself. */
+export function checkNoPointer(path: string, text: string): void {
+  if (!text.startsWith("version https://git-lfs.github.com/spec/")) return;
+  throw new SyntaxError(
+    `Cannot read ${path}: it is a pointer of Git LFS, not the file itself; run git lfs pull in that folder, or fetch it anew`,
+  );
+}
+
 /** What an action on a file or folder gives; undefined where there is none. */
 export async function ifThere<T>(action: Promise<T>): Promise<T | undefined> {
   try {
@@ -50,6 +62,7 @@ export async function readJson(path: string): Promise<Record<string, unknown>> {
 
 /** The JSON object in `text`, which came from `path`. Throws `SyntaxError` that names the file. */
 export function parseJsonObject(path: string, text: string): Record<string, unknown> {
+  checkNoPointer(path, text);
   let value: unknown;
   try {
     value = parseStrictJson(text);

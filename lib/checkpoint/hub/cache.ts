@@ -3,7 +3,7 @@
  * fetched: `models--org--name/{blobs/HASH, snapshots/COMMIT/file -> blobs/HASH, refs/main}` and `.locks` beside it.
  */
 import { dirname, join, relative } from "@std/path";
-import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
+import { getRepoFolderName } from "@huggingface/hub";
 import { ifThere } from "../files/file_source.ts";
 
 export type RepoType = "model" | "dataset";
@@ -24,26 +24,37 @@ export interface HubPlace {
 export async function hubPlace(
   { endpoint, token, cacheDir }: { endpoint?: string; token?: string; cacheDir?: string },
 ): Promise<HubPlace> {
-  cacheDir ??= getHFHubCachePath();
+  const cache = cacheDir ?? pathIn("HF_HUB_CACHE") ?? pathIn("HUGGINGFACE_HUB_CACHE") ?? join(homeOfHub(), "hub");
   token ??= Deno.env.get("HF_TOKEN") || Deno.env.get("HUGGING_FACE_HUB_TOKEN") || await storedToken();
   token = token?.trim() || undefined;
-  if (token !== undefined && !token.startsWith("hf_")) {
+  // Endpoints of one's own have tokens of their own shape; what a header cannot carry is none.
+  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw new TypeError(
-      `Cannot use the access token: it does not begin with "hf_"; set HF_TOKEN to one of https://huggingface.co/settings/tokens`,
+      "Cannot use the access token: it holds blanks or signs beyond ASCII; set HF_TOKEN to the token alone",
     );
   }
   const address = endpoint ?? (Deno.env.get("HF_ENDPOINT") || "https://huggingface.co");
   const offline = /^(1|on|yes|true)$/i.test(Deno.env.get("HF_HUB_OFFLINE") ?? "");
-  return { endpoint: address.replace(/\/+$/, ""), token, cacheDir, offline };
+  return { endpoint: address.replace(/\/+$/, ""), token, cacheDir: cache, offline };
 }
 
 async function storedToken(): Promise<string | undefined> {
-  const home = Deno.env.get("HF_HOME") ||
-    join(
-      Deno.env.get("XDG_CACHE_HOME") || join(Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE") ?? "", ".cache"),
-      "huggingface",
-    );
-  return await textOf(Deno.env.get("HF_TOKEN_PATH") || join(home, "token"));
+  return await textOf(pathIn("HF_TOKEN_PATH") ?? join(homeOfHub(), "token"));
+}
+
+/** `HF_HOME`, or huggingface in `XDG_CACHE_HOME` or ~/.cache. */
+function homeOfHub(): string {
+  return pathIn("HF_HOME") ?? join(pathIn("XDG_CACHE_HOME") ?? join(userHome(), ".cache"), "huggingface");
+}
+
+const userHome = (): string => Deno.env.get("HOME") || Deno.env.get("USERPROFILE") || "";
+
+/** The path in a variable, expanded as Python does: "~" at its beginning, $NAME and ${NAME} anywhere where they are set. An empty one counts as unset. */
+function pathIn(variable: string): string | undefined {
+  const text = Deno.env.get(variable);
+  if (!text) return undefined;
+  return text.replace(/^~(?=$|[/\\])/, userHome)
+    .replace(/\$(?:(\w+)|\{([^}]*)\})/g, (whole, name, braced) => Deno.env.get(name ?? braced) ?? whole);
 }
 
 /** One repository in the cache. */

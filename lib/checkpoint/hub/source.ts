@@ -2,7 +2,7 @@
 import { basename, dirname, isAbsolute, join } from "@std/path";
 import { openSafetensors } from "../../format/safetensors.ts";
 import { openShards, type TensorSource } from "../../format/shards.ts";
-import { fileSource, ifThere, parseJsonObject } from "../files/file_source.ts";
+import { checkNoPointer, fileSource, ifThere, parseJsonObject } from "../files/file_source.ts";
 import { isCommit } from "./cache.ts";
 import { fetchSnapshot, type HubOptions } from "./hub.ts";
 
@@ -39,10 +39,13 @@ export interface CheckpointSource {
  * for (const name of tensors.names) console.log(name, tensors.info(name).dtype, tensors.info(name).shape);
  * ```
  */
-export async function openSource(location: string, options: HubOptions = {}): Promise<CheckpointSource> {
+export async function openSource(
+  location: string,
+  options: HubOptions & { readonly onNotice?: (line: string) => void } = {},
+): Promise<CheckpointSource> {
   const [id, ...rest] = location.split("@");
   const isPath = isAbsolute(location) || location.startsWith(".") || id.split("/").length !== 2 || id.includes("\\");
-  if (isPath || await isFolder(location)) return await openFolder(location);
+  if (isPath || await isFolder(location)) return await openFolder(location, options);
   const named = rest.length > 0 ? rest.join("@") : undefined;
   if (named !== undefined && options.revision !== undefined && named !== options.revision) {
     throw new RangeError(
@@ -55,10 +58,17 @@ export async function openSource(location: string, options: HubOptions = {}): Pr
     if (error instanceof Error) error.message += `; nor is there a folder ${JSON.stringify(id)} here`;
     throw error;
   });
-  return { ...await openFolder(dir, id), revision, ...(offline === undefined ? {} : { offline }) };
+  return {
+    ...await openFolder(dir, { ...options, name: id }),
+    revision,
+    ...(offline === undefined ? {} : { offline }),
+  };
 }
 
-async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
+async function openFolder(
+  dir: string,
+  { name = dir, onNotice }: { readonly name?: string; readonly onNotice?: (line: string) => void },
+): Promise<CheckpointSource> {
   if (!await isFolder(dir)) {
     throw new RangeError(
       `Cannot open ${
@@ -80,7 +90,11 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
     await checkInside(root, dir, file);
     return join(dir, file);
   };
-  const readText = async (file: string) => await Deno.readTextFile(await path(file));
+  const readText = async (file: string) => {
+    const text = await Deno.readTextFile(await path(file));
+    checkNoPointer(join(dir, file), text);
+    return text;
+  };
   const readJson = async (file: string) => parseJsonObject(join(dir, file), await readText(file));
   const shard = async (file: string) => {
     if (has(file)) return await fileSource(await path(file));
@@ -104,7 +118,7 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
   const config = await readJson("config.json");
   const tensors = has(single)
     ? await openSafetensors(await shard(single))
-    : await openShards(join(dir, index), await readText(index), shard);
+    : await openShards(join(dir, index), await readText(index), shard, onNotice);
   return {
     name,
     dir,
@@ -120,8 +134,8 @@ async function openFolder(dir: string, name = dir): Promise<CheckpointSource> {
 const [single, index] = ["model.safetensors", "model.safetensors.index.json"];
 
 /**
- * Refuses a link that leaves the folder, save those of the Hub's cache: `snapshots/COMMIT/file` may lead to a blob of
- * the same repository.
+ * Refuses a link that leads nowhere, and in a downloaded snapshot one that leaves it: `snapshots/COMMIT/file` may lead to a blob of the same repository.
+ * Links in a folder of the user's own are the user's.
  */
 async function checkInside(root: string, dir: string, file: string): Promise<void> {
   const real = await Deno.realPath(join(dir, file)).catch((cause) => {
@@ -132,9 +146,9 @@ async function checkInside(root: string, dir: string, file: string): Promise<voi
   });
   const repo = dirname(dirname(root));
   const cached = basename(dirname(root)) === "snapshots" && /^(models|datasets)--/.test(basename(repo));
-  if (dirname(real) === root || (cached && dirname(real) === join(repo, "blobs"))) return;
+  if (!cached || dirname(real) === root || dirname(real) === join(repo, "blobs")) return;
   throw new RangeError(
-    `Cannot open "${join(dir, file)}": it is a link to ${real}, outside of the folder; put the file itself there`,
+    `Cannot open "${join(dir, file)}": it is a link to ${real}, outside of the downloaded snapshot; fetch it again`,
   );
 }
 

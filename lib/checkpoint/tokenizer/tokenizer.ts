@@ -18,7 +18,7 @@ export interface ChatTokenizer extends TextTokenizer {
   decode(tokens: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
   /** The id of a token by its text: "<|mask|>". */
   tokenId(token: string): number | undefined;
-  /** The id of the mask token that the tokenizer's files declare: for checkpoints whose config has none. */
+  /** The id of the mask token that the tokenizer's files declare, else of one with a mask's name: for checkpoints whose config has none. */
   readonly maskId?: number;
   /** Ids that end a text: the end-of-text token first, then those of generation_config.json and the end-of-turn token. */
   readonly eosIds: readonly number[];
@@ -37,6 +37,9 @@ export const isChatTokenizer = (tokenizer: TextTokenizer): tokenizer is ChatToke
 
 /** End-of-turn tokens of the known chat formats (Llama 3, ChatML, LLaDA-MoE): an end of text where a vocabulary holds one. */
 const endsOfTurn = ["<|eot_id|>", "<|im_end|>", "<|role_end|>"];
+
+/** What masks are called in the vocabularies of masked diffusion models, in the order in which they are looked for. */
+const maskNames = ["<|mask|>", "<|mdm_mask|>", "|<MASK>|", "[MASK]", "<mask>"];
 
 /** Model types of tokenizer.json that the library computes. */
 const modelTypes = ["BPE", "Unigram", "WordPiece", "WordLevel"];
@@ -77,7 +80,7 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
     [...inner.get_added_tokens_decoder().values()].filter((token) => token.special).map((token) => token.id),
   );
   return {
-    maskId: idOf(tokens.mask_token),
+    maskId: idOf(tokens.mask_token) ?? maskNames.map(idOf).find((id) => id !== undefined),
     eosIds: [...new Set(ends)].filter((id) => Number.isInteger(id)) as number[],
     hasChatTemplate: template !== undefined,
     tokenId: idOf,

@@ -3,6 +3,7 @@
  * its kind: signs of K binary planes, or the odd numbers of uniform levels.
  */
 import type { QuantizedLinear } from "../../quant/method.ts";
+import { ScaleOverflow } from "../../tensor/errors.ts";
 import { roundToHalf } from "../../tensor/half.ts";
 import type { Kernels } from "../../tensor/kernels.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
@@ -189,7 +190,11 @@ export function balanceScales({ rows, width, rowScale, colScale }: Group): void 
   }
 }
 
-/** Rounds scales to what is stored, fp16. */
+/** Rounds scales to what is stored, fp16. Throws `ScaleOverflow` for one beyond it. */
 export function roundScales(scales: Float64Array): void {
-  for (let i = 0; i < scales.length; i++) scales[i] = roundToHalf(scales[i]);
+  for (let i = 0; i < scales.length; i++) {
+    const rounded = roundToHalf(scales[i]);
+    if (!Number.isFinite(rounded)) throw new ScaleOverflow(scales[i]);
+    scales[i] = rounded;
+  }
 }

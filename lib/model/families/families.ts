@@ -3,9 +3,9 @@ import type { Architecture } from "../architecture.ts";
 import type { Family } from "./family.ts";
 import { type Config, shown } from "../config.ts";
 import { llada, lladaMoe } from "./llada.ts";
-import { dream, qwen2, qwen3 } from "./qwen.ts";
+import { dream, illada, qwen2, qwen3 } from "./qwen.ts";
 
-export const families: readonly Family[] = [llada, lladaMoe, dream, qwen2, qwen3];
+export const families: readonly Family[] = [llada, lladaMoe, illada, dream, qwen2, qwen3];
 
 /**
  * The family of a config, its row of this table; throws `RangeError` for a model type that is not in the table.
@@ -20,11 +20,35 @@ export const families: readonly Family[] = [llada, lladaMoe, dream, qwen2, qwen3
  * ```
  */
 export function familyOf(config: Config, file: string): Family {
+  const blocks = blockDiffusion(config);
+  if (blocks !== undefined) {
+    throw new RangeError(
+      `Cannot load ${file}: ${blocks}; its attention is causal between blocks of tokens, this kit computes models that ` +
+        "see the whole sequence",
+    );
+  }
   const family = families.find((f) => f.matches(config));
   if (family) return family;
   const known = families.map((f) => f.modelType).join(", ");
   throw new RangeError(`Cannot load ${file}: model_type is ${shown(config.model_type)}, known are ${known}`);
 }
+
+/** What a block-diffusion model is, in words; undefined for models of another kind. Some share a model type with those that see everything. */
+function blockDiffusion({ model_type, architectures, ...config }: Config): string | undefined {
+  const type = String(model_type), [name] = [architectures ?? []].flat().map(String);
+  const known = blockFamilies.find(([pattern]) => pattern.test(type) || (name !== undefined && pattern.test(name)));
+  if (known) return `model_type ${shown(model_type)} is ${known[1]}, a block-diffusion model`;
+  const field = ["block_size", "bd_size", "diffusion_block_size"].find((f) => Number(config[f]) > 1);
+  return field === undefined ? undefined : `${field} is ${shown(config[field])}: it is a block-diffusion model`;
+}
+
+const blockFamilies: readonly (readonly [pattern: RegExp, name: string])[] = [
+  [/^llada2/i, "LLaDA2"],
+  [/^sdar/i, "SDAR"],
+  [/^fast[_-]?dllm/i, "Fast-dLLM v2"],
+  [/^nemotron/i, "Nemotron-Labs-Diffusion"],
+  [/bd3lm/i, "BD3LM"],
+];
 
 /**
  * The linears of a LLaDA model and the number of its other weights, for counting bytes before any are read.

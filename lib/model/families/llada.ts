@@ -1,4 +1,4 @@
-/** LLaDA-8B (Base, Instruct), LLaDA-1.5 and iLLaDA; and LLaDA-MoE, which shares their model type but not their block. */
+/** LLaDA-8B (Base, Instruct) and LLaDA-1.5; and LLaDA-MoE, which shares their model type but not their block. */
 import type { BlockWeight } from "../architecture.ts";
 import { type Config, ConfigReader, type KnownFields, shown } from "../config.ts";
 import type { Family } from "./family.ts";
@@ -21,6 +21,8 @@ const fields = {
   read: [
     ...["d_model", "n_layers", "n_heads", "n_kv_heads", "multi_query_attention", "mlp_hidden_size", "mlp_ratio"],
     ...["vocab_size", "embedding_size", "max_sequence_length", "rms_norm_eps", "rope_theta", "weight_tying"],
+    ...["head_dim", "num_key_value_heads", "intermediate_size", "hidden_size", "num_hidden_layers"],
+    ...["num_attention_heads"],
   ],
   required: {
     block_type: "llama",
@@ -41,7 +43,7 @@ const fields = {
   ignored: [
     ...["alibi_bias_max", "attention_layer_norm_with_affine", "embedding_dropout", "residual_dropout"],
     ...["flash_attention", "init_cutoff_factor", "init_device", "init_fn", "init_std", "precision"],
-    ...["rope_full_precision", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads"],
+    ...["rope_full_precision", "max_position_embeddings"],
   ],
 } satisfies KnownFields;
 
@@ -64,13 +66,19 @@ export const llada: Family = {
       );
     }
     const vocabSize = reader.integer(config.embedding_size == null ? "vocab_size" : "embedding_size");
+    const layers = reader.integer("n_layers"), headSize = width / heads;
+    const hidden = config.mlp_hidden_size == null
+      ? reader.integer("mlp_ratio") * width
+      : reader.integer("mlp_hidden_size");
+    reader.agree({ hidden_size: width, num_hidden_layers: layers, num_attention_heads: heads });
+    reader.agree({ num_key_value_heads: kvHeads, head_dim: headSize, intermediate_size: hidden });
     return {
-      layers: reader.integer("n_layers"),
+      layers,
       width,
       heads,
       kvHeads,
-      headSize: width / heads,
-      hidden: config.mlp_hidden_size == null ? reader.integer("mlp_ratio") * width : reader.integer("mlp_hidden_size"),
+      headSize,
+      hidden,
       vocabSize,
       maxLength: reader.integer("max_sequence_length"),
       epsilon: reader.number("rms_norm_eps"),

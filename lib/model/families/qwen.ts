@@ -1,4 +1,4 @@
-/** Checkpoints with the tensor names of transformers: Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
+/** Checkpoints with the tensor names of transformers: iLLaDA, Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
 import type { Architecture, BlockWeight } from "../architecture.ts";
 import { type Config, ConfigReader, shown } from "../config.ts";
 import type { Family, Names } from "./family.ts";
@@ -133,3 +133,6 @@ export const qwen2: Family = family(["a2d-qwen2", "qwen2"], { qkvBias: true }, {
 
 /** Qwen3 made bidirectional: RMSNorm on the heads of q and k instead of biases. */
 export const qwen3: Family = family(["a2d-qwen3", "qwen3"], { qkNorm: true }, { required: { attention_bias: false } });
+
+/** iLLaDA: LLaDA's training on a plain block of grouped queries, without biases or norms of heads. */
+export const illada: Family = family(["illada"], {}, { required: { attention_bias: false, qk_layernorm: false } });

@@ -4,6 +4,7 @@
  * `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
  */
 import { packBits, unpackBits } from "../../format/bits.ts";
+import { ScaleOverflow } from "../../tensor/errors.ts";
 import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear, StoredTensor } from "../method.ts";
@@ -34,7 +35,7 @@ export function storeUniform(name: string, layer: UniformLayer, report: Quantize
   const beyond = halves.findIndex((bits) => (bits & 0x7c00) === 0x7c00);
   if (beyond >= 0) {
     throw new RangeError(
-      `Cannot store the scales of "${name}": ${scales[beyond]} is beyond fp16, wanted at most 65504`,
+      `Cannot store the scales of "${name}": ${new ScaleOverflow(scales[beyond]).message}`,
     );
   }
   const tensors: Record<string, StoredTensor> = {

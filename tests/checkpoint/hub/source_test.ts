@@ -86,14 +86,13 @@ for (const [name, [files, kind, messages]] of Object.entries(refused)) {
     }));
 }
 
-Deno.test("links out of the folder are refused, whichever file they stand for; links within it are files", async () => {
+Deno.test("links in a folder of the user's own are followed, wherever they lead", async () => {
   for (const file of ["config.json", one, "model.safetensors.index.json"]) {
     await inFolder(sharded, async (dir, outside) => {
       await Deno.rename(`${dir}/${file}`, `${outside}/${file}`);
       for (const target of [`${outside}/${file}`, `../${file}`]) {
         await Deno.symlink(target, `${dir}/${file}`);
-        const error = await assertRejects(() => openSource(dir), RangeError, "outside of the folder");
-        assertStringIncludes(error.message, `${dir}/${file}`);
+        assertEquals((await openSource(dir)).tensors.names, ["a", "b"]);
         await Deno.remove(`${dir}/${file}`);
       }
       await Deno.symlink("nowhere", `${dir}/${file}`);
@@ -106,13 +105,6 @@ Deno.test("links out of the folder are refused, whichever file they stand for; l
       assertEquals((await openSource(`${outside}/link`)).tensors.names, ["a", "b"]);
     });
   }
-  await inFolder(whole, async (dir, outside) => {
-    const source = await openSource(dir);
-    await Deno.writeTextFile(`${outside}/secret`, "secret");
-    await Deno.remove(`${dir}/tokenizer_config.json`);
-    await Deno.symlink(`${outside}/secret`, `${dir}/tokenizer_config.json`);
-    await assertRejects(() => source.readText("tokenizer_config.json"), RangeError, "outside of the folder");
-  });
 });
 
 Deno.test("a snapshot of the cache may link to its own repository's blobs, and to no other place", () =>
@@ -133,7 +125,7 @@ Deno.test("a snapshot of the cache may link to its own repository's blobs, and t
       await Deno.copyFile(`${repo}/blobs/${two}-hash`, `${outside}/hub/${elsewhere}/${two}-copy`);
       await Deno.remove(`${snapshot}/${two}`);
       await Deno.symlink(`../../../${elsewhere}/${two}-copy`, `${snapshot}/${two}`);
-      await assertRejects(() => openSource(snapshot), RangeError, "outside of the folder");
+      await assertRejects(() => openSource(snapshot), RangeError, "outside of the downloaded snapshot");
     }
   }));
 

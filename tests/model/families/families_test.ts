@@ -32,7 +32,7 @@ Deno.test("tensor names are those of the published checkpoints", () => {
 });
 
 Deno.test("a model that is not in the table is refused", () => {
-  for (const type of ["llama", "llada2_moe", undefined, 3]) {
+  for (const type of ["llama", "mdlm", undefined, 3]) {
     const call = () => familyOf(tinyConfig({ model_type: type }), "folder/config.json");
     assertThrows(call, RangeError, "folder/config.json: model_type is");
   }
