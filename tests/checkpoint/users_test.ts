@@ -1,0 +1,154 @@
+/** Checkpoints as users have them: masks without a field, configs that tools wrote to, links, pointers, numbers that no type holds. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
+import { levels } from "../../lib/methods/daq/levels.ts";
+import { gptq } from "../../lib/methods/gptq.ts";
+import { rtn } from "../../lib/methods/rtn.ts";
+import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
+import { simulateMasks } from "../../lib/diffusion/mcs.ts";
+import type { Method } from "../../lib/quant/method.ts";
+import { except } from "../../lib/quant/except.ts";
+import { copyCompanions } from "../../lib/checkpoint/hub/companions.ts";
+import {
+  checkpointTensors,
+  familyConfigs,
+  inFolder,
+  randomTokens,
+  tinyConfig,
+  tinyWeights,
+  writeCheckpoint,
+} from "../model/tiny.ts";
+
+const config = tinyConfig(), tensors = checkpointTensors(config, tinyWeights(config));
+const cpu = { device: "cpu", threads: 1 } as const;
+
+/** A tokenizer of 23 words, the last of them `mask`. */
+const tokenizer = (mask: string) => {
+  const words = Array.from({ length: 22 }, (_, i) => `w${i}`);
+  const vocab = Object.fromEntries([...words, mask].map((word, id) => [word, id]));
+  return JSON.stringify({
+    ...{ version: "1.0", added_tokens: [], normalizer: null, pre_tokenizer: { type: "WhitespaceSplit" } },
+    ...{ decoder: null, post_processor: null, model: { type: "WordLevel", vocab, unk_token: "w0" } },
+  });
+};
+
+Deno.test("the mask: the option, the config, the tokenizer's own, then a token with a mask's name", () =>
+  inFolder(async (folder) => {
+    const { mask_token_id: _, ...bare } = config;
+    const opened = async (options = {}) => (await openCheckpoint(folder, options)).architecture.maskId;
+    await writeCheckpoint(folder, bare, tensors);
+    await assertRejects(opened, RangeError, "--mask-id");
+    assertEquals(await opened({ maskId: 7 }), 7);
+    for (const mask of ["<|mask|>", "<|mdm_mask|>", "|<MASK>|", "[MASK]", "<mask>"]) {
+      await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer(mask));
+      assertEquals(await opened(), 22, mask);
+    }
+    await Deno.writeTextFile(`${folder}/tokenizer_config.json`, JSON.stringify({ mask_token: "w3" }));
+    assertEquals(await opened(), 3);
+    await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify({ ...bare, mask_token_id: 5 }));
+    assertEquals([await opened(), await opened({ maskId: 6 })], [5, 6]);
+    await assertRejects(() => opened({ maskId: 23 }), RangeError, "mask_token_id is 23");
+  }));
+
+Deno.test("a config that tools wrote to loads with one line; an override answers a field that is not known", () =>
+  inFolder(async (folder) => {
+    await writeCheckpoint(folder, { ...config, _commit_hash: "05", temperature: 1, sparse: true }, tensors);
+    await assertRejects(() => openCheckpoint(folder), RangeError, "--config-override sparse=null");
+    const told: string[] = [];
+    const options = { configOverrides: { sparse: null }, onNotice: (line: string) => told.push(line) };
+    const opened = await openCheckpoint(folder, options);
+    assertEquals([opened.config.sparse, told.length], [null, 1]);
+    assertStringIncludes(told[0], "ignored _commit_hash, temperature");
+  }));
+
+Deno.test("iLLaDA: grouped queries and a tied head under transformers' names", () =>
+  inFolder(async (folder) => {
+    const illada = {
+      ...{
+        model_type: "illada",
+        hidden_size: 16,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+      },
+      ...{ intermediate_size: 32, vocab_size: 23, max_position_embeddings: 24, mask_token_id: 22, rms_norm_eps: 1e-6 },
+      ...{ rope_theta: 100, hidden_act: "silu", attention_bias: false, mlp_bias: false, tie_word_embeddings: true },
+    };
+    await writeCheckpoint(folder, illada, checkpointTensors(illada, tinyWeights(illada)));
+    await using model = await loadModel(folder, cpu);
+    assertEquals([model.architecture.kvHeads, model.architecture.tiedHead], [2, true]);
+    assert((await model.logits(randomTokens(6, 1))).data.every(Number.isFinite));
+  }));
+
+Deno.test("a pointer of Git LFS is called that, whichever file it stands for", () =>
+  inFolder(async (folder) => {
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n";
+    for (const file of ["model.safetensors", "config.json", "tokenizer.json"]) {
+      await writeCheckpoint(folder, config, tensors);
+      await Deno.writeTextFile(`${folder}/${file}`, pointer);
+      const error = await assertRejects(() => openCheckpoint(folder), SyntaxError, "pointer of Git LFS");
+      assertStringIncludes(error.message, file);
+    }
+  }));
+
+Deno.test("a head of its own bits where the head is the embedding, and numbers that are none, are refused before any work", () =>
+  inFolder(async (folder) => {
+    const tied = { ...familyConfigs["Qwen3 diffusion"], tie_word_embeddings: true };
+    await writeCheckpoint(`${folder}`, tied, checkpointTensors(tied, tinyWeights(tied)));
+    const method = except(rtn({ bits: 2, group: 8 }), { head: rtn({ bits: 8, group: 8 }) });
+    const out = `${folder}/out`;
+    await assertRejects(
+      async () => openQuantization(await openCheckpoint(folder), method, { out, seed: 1 }),
+      RangeError,
+      "--embed-bits",
+    );
+    for (const part of ["head", "embed"] as const) {
+      const weights = tinyWeights(config);
+      weights[part][40] = NaN;
+      await writeCheckpoint(folder, config, checkpointTensors(config, weights));
+      await using run = await openQuantization(await openCheckpoint(folder), rtn({ bits: 2, group: 8 }), {
+        out,
+        seed: 1,
+        ...cpu,
+      });
+      await assertRejects(() => run.run(), RangeError, "weight 40 of what was read is NaN");
+      assertEquals(
+        await Array.fromAsync(Deno.readDir(folder)).then((all) => all.some(({ name }) => name === "out")),
+        false,
+      );
+    }
+  }));
+
+Deno.test("a scale beyond fp16 is told by every method, with the linear's name", () =>
+  inFolder(async (folder) => {
+    const weights = tinyWeights(config);
+    weights.blocks[1].up.forEach((x, i, all) => all[i] = x * 3e5);
+    await writeCheckpoint(folder, config, checkpointTensors(config, weights));
+    await using model = await loadModel(folder, cpu);
+    const corpus = { windows: Array.from({ length: 4 }, (_, i) => randomTokens(10, i)) };
+    const calibration = simulateMasks(corpus, { maskId: 22, seed: 1 });
+    const shape = { bits: 2, group: 8 };
+    const methods: Method[] = [rtn(shape), gptq(shape), levels(shape)];
+    for (const profile of ["plus", "official", "paper"] as const) methods.push(daq({ ...shape, profile }));
+    for (const method of methods) {
+      const error = await assertRejects(
+        () => quantize(model, method, { calibration, seed: 1 }),
+        RangeError,
+        "beyond fp16",
+      );
+      assertStringIncludes(error.message, "blocks.1.up_proj", method.name);
+    }
+  }));
+
+Deno.test("files that no one needs stop nothing, and nothing from outside the folder is copied with them", () =>
+  inFolder(async (folder) => {
+    const [from, out] = [`${folder}/from`, `${folder}/out`];
+    await Deno.mkdir(`${from}/tokenizer`, { recursive: true });
+    await Deno.mkdir(out);
+    await Deno.writeTextFile(`${folder}/secret`, "secret");
+    await Deno.symlink("../secret", `${from}/LICENSE`);
+    await Deno.symlink("nowhere", `${from}/tokenizer.model`);
+    await Deno.writeTextFile(`${from}/merges.txt`, "a b");
+    assertEquals(await copyCompanions(from, out), ["merges.txt"]);
+  }));
