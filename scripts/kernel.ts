@@ -47,6 +47,7 @@ export function kernelSpec(
     argv: [...deno, ...run, launcher, "{connection_file}"],
     display_name: displayName,
     language: "typescript",
+    interrupt_mode: "signal",
     env: { DENO_NO_UPDATE_CHECK: "1", ...env },
   };
 }

@@ -4,6 +4,7 @@ import { type GemmOptions, type Products, productShape } from "../tensor/kernels
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
 import { type External, Graph } from "../onnx/graph.ts";
 import { matmul } from "../onnx/ops.ts";
+import { listenForStop, throwIfStopped } from "./stop.ts";
 
 /** Where the arithmetic runs. `auto` takes a GPU when there is one. */
 export type Device = "auto" | "cpu" | "webgpu" | "cuda";
@@ -64,6 +65,7 @@ const remedies: Record<Exclude<Device, "auto">, string> = {
 export async function openRuntime(
   { device = "auto", threads = 0 }: { device?: Device; threads?: number } = {},
 ): Promise<Runtime> {
+  listenForStop();
   if (device !== "auto") {
     if (!Object.hasOwn(remedies, device)) {
       throw new RangeError(`Cannot open a runtime: device is "${device}", wanted auto, cpu, webgpu or cuda`);
@@ -196,6 +198,7 @@ class OnnxSession implements Session {
   constructor(readonly inner: ort.InferenceSession, readonly onDispose: () => void) {}
 
   async run(feeds: Readonly<Record<string, Feed>>, into: Readonly<Record<string, Feed>> = {}) {
+    throwIfStopped();
     const fetches: Record<string, ort.Tensor | null> = {};
     for (const name of this.inner.outputNames) fetches[name] = into[name] ? tensor(into[name]) : null;
     const inputs: Record<string, ort.Tensor> = {};
