@@ -20,6 +20,7 @@ import {
 } from "../model/tiny.ts";
 import { LOGITS_WASM } from "../tolerances.ts";
 import { type Job, runInBrowser } from "./browser.ts";
+import { findBrowser } from "../../scripts/render.ts";
 
 const batch = 2, time = 24;
 const nano = "data/nano-llada";
@@ -43,7 +44,10 @@ const cases = [
   { name: "LLaDA-MoE, 3 bits", from: "LLaDA-MoE", vocab: 22, method: rtn({ bits: 3, group: 8 }) },
 ];
 
-Deno.test("plain onnxruntime-web in Chromium gives the model's logits, from full precision and from codes", () =>
+const name = "plain onnxruntime-web in Chromium gives the model's logits, from full precision and from codes";
+const browser = await findBrowser();
+if (!browser) console.log("SKIPPED onnxruntime-web: install chromium");
+Deno.test({ name, ignore: !browser }, () =>
   inFolder(async (folder) => {
     const jobs: Job[] = [], wanted: Float32Array[] = [];
     for (const [i, { from, vocab, method, onnx }] of cases.entries()) {
@@ -69,11 +73,7 @@ Deno.test("plain onnxruntime-web in Chromium gives the model's logits, from full
         dims: [batch, time],
       });
     }
-    const answers = await runInBrowser(jobs);
-    if (!answers) {
-      console.log("SKIPPED onnxruntime-web: install chromium");
-      return;
-    }
+    const answers = (await runInBrowser(jobs))!;
     answers.forEach(({ dims, logits }, i) => {
       const { relative } = deviation(logits, wanted[i]);
       console.log(

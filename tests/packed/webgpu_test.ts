@@ -1,13 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { LOGITS_PACKED_INT8, PACKED_FLOAT, PACKED_INT8 } from "../tolerances.ts";
-import { onSoftwareVulkan } from "../runtime/software_vulkan.ts";
+import { lacksSoftwareVulkan, onSoftwareVulkan } from "../runtime/software_vulkan.ts";
 
-Deno.test("packed linears and a packed model on webgpu, with software Vulkan", async () => {
+const name = "packed linears and a packed model on webgpu, with software Vulkan";
+Deno.test({ name, ignore: lacksSoftwareVulkan("packed webgpu") }, async () => {
   const stdout = await onSoftwareVulkan(new URL("./webgpu.ts", import.meta.url).href);
-  if (stdout === undefined) {
-    console.log("SKIPPED packed webgpu: install chromium and libvulkan1");
-    return;
-  }
   const { device, float, int8, model } = JSON.parse(stdout);
   console.log(`packed model on webgpu: ${(100 * model).toFixed(2)} % of a token's logits`);
   assertEquals(device, "webgpu");

@@ -16,9 +16,15 @@ const exists = (path: string): boolean => {
   }
 };
 
-/** The last line of the script's standard output; undefined where the driver or the loader is not installed. Fails when the script does. */
-export async function onSoftwareVulkan(script: string): Promise<string | undefined> {
-  if (!exists(ICD) || !loaders.some(exists)) return undefined;
+/** Whether the driver or the loader is not installed, which is then said of `what`. */
+export function lacksSoftwareVulkan(what: string): boolean {
+  const lacks = !exists(ICD) || !loaders.some(exists);
+  if (lacks) console.log(`SKIPPED ${what}: install chromium and libvulkan1`);
+  return lacks;
+}
+
+/** The last line of the script's standard output. Fails when the script does. */
+export async function onSoftwareVulkan(script: string): Promise<string> {
   const permissions = ["--allow-read", "--allow-env", "--allow-ffi", "--allow-sys"];
   const { code, stdout, stderr } = await deno(["run", "--no-check", ...permissions, script], { VK_ICD_FILENAMES: ICD });
   assertEquals(code, 0, stderr);

@@ -238,6 +238,21 @@ Deno.test("HF_ENDPOINT, HF_HOME and HF_HUB_CACHE say where to fetch from and to"
     Deno.env.set("HF_HUB_CACHE", `${cacheDir}-2`);
     assertEquals((await fetchSnapshot(id)).dir, `${repoOf(`${cacheDir}-2`)}/snapshots/${now}`);
     Deno.env.delete("HF_HUB_CACHE");
+    // As Python expands them: files and images of containers hold them unexpanded.
+    const home = Deno.env.get("HOME")!, folder = `${cacheDir}-3`;
+    Deno.env.set("HOME", folder);
+    try {
+      for (const text of ["~/hf", "$HOME/hf", "${HOME}/hf"]) {
+        Deno.env.set("HF_HOME", text);
+        assertEquals((await fetchSnapshot(id)).dir, `${repoOf(`${folder}/hf/hub`)}/snapshots/${now}`, text);
+      }
+      Deno.env.delete("HF_HOME");
+      Deno.env.set("XDG_CACHE_HOME", "~/xdg");
+      assertEquals((await fetchSnapshot(id)).dir, `${repoOf(`${folder}/xdg/huggingface/hub`)}/snapshots/${now}`);
+    } finally {
+      Deno.env.set("HOME", home);
+      Deno.env.delete("XDG_CACHE_HOME");
+    }
     Deno.env.delete("HF_ENDPOINT");
   }));
 
