@@ -1,0 +1,54 @@
+/** Small edits of a source: an operator or a constant, outside of comments, texts, imports and types. */
+import type { Edit } from "./planted.ts";
+
+const operators: readonly (readonly [find: RegExp, put: string])[] = [
+  [/ < /g, " <= "],
+  [/ <= /g, " < "],
+  [/ > /g, " >= "],
+  [/ >= /g, " > "],
+  [/ === /g, " !== "],
+  [/ !== /g, " === "],
+  [/ \+ /g, " - "],
+  [/ - /g, " + "],
+  [/ \* /g, " / "],
+  [/ \/ /g, " * "],
+  [/ && /g, " || "],
+  [/ \|\| /g, " && "],
+  [/ \?\? /g, " && "],
+  [/Math\.max\(/g, "Math.min("],
+  [/Math\.min\(/g, "Math.max("],
+  [/\btrue\b/g, "false"],
+  [/\bfalse\b/g, "true"],
+  [/(?<![\w.])0(?![\w.])/g, "1"],
+  [/(?<![\w.])1(?![\w.])/g, "2"],
+  [/(?<![\w.])2(?![\w.])/g, "3"],
+];
+
+/** Every edit of a source, without its tests. What is found is the whole line, with lines before it where it stands more than once. */
+export function editsOf(file: string, text: string): Omit<Edit, "tests">[] {
+  const masked = mask(text), edits: Omit<Edit, "tests">[] = [];
+  const lines = text.split("\n"), codes = masked.split("\n");
+  lines.forEach((line, i) => {
+    if (/^\s*(import|export (type|interface)|type |interface |readonly |throw )/.test(line)) return;
+    for (const [find, put] of operators) {
+      for (const { index, 0: found } of codes[i].matchAll(find)) {
+        const changed = line.slice(0, index) + put + line.slice(index + found.length);
+        let from = i;
+        while (from > 0 && text.split(lines.slice(from, i + 1).join("\n")).length !== 2) from--;
+        const before = lines.slice(from, i).map((l) => `${l}\n`).join("");
+        if (text.split(before + line).length !== 2) continue;
+        edits.push({ name: `line ${i + 1}: ${changed.trim()}`, file, find: before + line, put: before + changed });
+      }
+    }
+  });
+  return edits;
+}
+
+/** The text with comments, strings and what is not in braces of templates blanked out, each character in its place. */
+function mask(text: string): string {
+  const blank = (found: string) => found.replaceAll(/[^\n]/g, " ");
+  return text.replaceAll(
+    /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`/g,
+    blank,
+  );
+}

@@ -1,0 +1,121 @@
+/**
+ * Do the tests notice? Small edits of operators and constants, one at a time in a copy of the project, against the tests of the room.
+ *   deno task mutants [--count 200] [--seed 1] [--planted] [--workers 2]
+ * With --planted, the faults of planted.ts instead. Prints what survived, and a line of JSON. By hand: 200 take about an hour on two cores.
+ */
+import { dirname, join } from "@std/path";
+import { rng } from "../../lib/tensor/rng.ts";
+import { count, readOptions, whole } from "../../scripts/options.ts";
+import { editsOf } from "./edits.ts";
+import { type Edit, planted } from "./planted.ts";
+
+const options = readOptions("deno task mutants [options]", {
+  count: { default: "200", help: "edits, drawn evenly over the files", check: count() },
+  seed: { default: "1", help: "of the draw", check: whole() },
+  planted: { default: false, help: "the faults that once stood unnoticed, instead" },
+  workers: { default: "2", help: "edits that are tried at once", check: count() },
+});
+
+/** Tests of a room, those that tell most for their time. */
+const rooms: readonly (readonly [prefix: string, tests: readonly string[]])[] = [
+  ["lib/quant/", ["tests/quant", "tests/methods"]],
+  ["lib/methods/daq/", ["tests/methods/daq"]],
+  ["lib/methods/", ["tests/methods", "tests/quant"]],
+  ["lib/diffusion/", ["tests/diffusion", "tests/evaluate/scoring_test.ts", "tests/tune"]],
+  ["lib/evaluate/", ["tests/evaluate"]],
+  ["lib/pipeline/", [
+    ...[
+      "held_out",
+      "quantize",
+      "plan",
+      "summary",
+      "inspect",
+      "guide",
+      "experts",
+      "generate",
+      "folder_store",
+      "tuning",
+      "open_quantization",
+    ]
+      .map((name) => `tests/pipeline/${name}_test.ts`),
+    "tests/pipeline/disk",
+    "tests/packed/fallback_test.ts",
+  ]],
+];
+const PATIENCE = 180_000;
+
+const files = (await output("git", ["ls-files", "lib", "tests", "data", "scripts", "deno.json", "deno.lock"])).trim()
+  .split("\n");
+const edits = options.planted ? planted : await drawn();
+const results: { readonly edit: Edit; readonly outcome: "killed" | "survived" | "timed out" }[] = [];
+let next = 0;
+await Promise.all(Array.from({ length: Number(options.workers) }, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const file of files) {
+      await Deno.mkdir(join(folder, dirname(file)), { recursive: true });
+      await Deno.copyFile(file, join(folder, file));
+    }
+    await Deno.symlink(await Deno.realPath("node_modules"), join(folder, "node_modules"));
+    while (next < edits.length) {
+      const edit = edits[next++], outcome = await tried(folder, edit);
+      results.push({ edit, outcome });
+      console.error(`${results.length} of ${edits.length}: ${outcome}  ${edit.file}  ${edit.name}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}));
+const of = (outcome: string) => results.filter((result) => result.outcome === outcome);
+for (const { edit } of of("survived")) console.error(`SURVIVED ${edit.file}: ${edit.name}`);
+const [killed, survived, late] = ["killed", "survived", "timed out"].map((outcome) => of(outcome).length);
+console.log(JSON.stringify({ edits: edits.length, killed, survived, timedOut: late }));
+if (options.planted && survived > 0) Deno.exitCode = 1;
+
+/** Edits drawn evenly: as many from each file as it has places for, so that small files are not forgotten. */
+async function drawn(): Promise<Edit[]> {
+  const random = rng(Number(options.seed), "mutants"), all: Edit[][] = [];
+  for (const file of files.filter((file) => rooms.some(([prefix]) => file.startsWith(prefix)))) {
+    const tests = rooms.find(([prefix]) => file.startsWith(prefix))![1].filter((path) => exists(path));
+    all.push(random.shuffle(editsOf(file, await Deno.readTextFile(file)).map((edit) => ({ ...edit, tests }))));
+  }
+  const order: Edit[] = [];
+  for (let round = 0; order.length < Number(options.count) && all.some((own) => own.length > round); round++) {
+    order.push(...random.shuffle(all.flatMap((own) => own[round] ?? [])));
+  }
+  return order.slice(0, Number(options.count));
+}
+
+async function tried(folder: string, { file, find, put, tests }: Edit): Promise<"killed" | "survived" | "timed out"> {
+  const path = join(folder, file), text = await Deno.readTextFile(path);
+  if (text.split(find).length !== 2) {
+    throw new RangeError(`Cannot edit ${file}: ${JSON.stringify(find)} is not there once`);
+  }
+  await Deno.writeTextFile(path, text.replace(find, () => put));
+  try {
+    const stop = AbortSignal.timeout(PATIENCE);
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "--no-check", "-A", "--fail-fast", ...tests],
+      cwd: folder,
+      stdout: "null",
+      stderr: "null",
+      signal: stop,
+    }).output();
+    return success ? "survived" : stop.aborted ? "timed out" : "killed";
+  } finally {
+    await Deno.writeTextFile(path, text);
+  }
+}
+
+async function output(command: string, args: readonly string[]): Promise<string> {
+  const { stdout } = await new Deno.Command(command, { args: [...args] }).output();
+  return new TextDecoder().decode(stdout);
+}
+
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(path) !== undefined;
+  } catch {
+    return false;
+  }
+}

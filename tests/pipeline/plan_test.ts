@@ -1,0 +1,27 @@
+/** A plan is held against what a run then takes. */
+import { assert, assertAlmostEquals } from "@std/assert";
+import { openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { simulateMasks } from "../../lib/diffusion/mcs.ts";
+import { gptq } from "../../lib/methods/gptq.ts";
+import { openQuantization } from "../../lib/pipeline/quantize.ts";
+import { inFolder, randomTokens } from "../model/tiny.ts";
+
+Deno.test("a plan holds at least what must be there at once, and its seconds are the sum of their parts", () =>
+  inFolder(async (folder) => {
+    const checkpoint = await openCheckpoint("data/nano-llada");
+    const windows = Array.from({ length: 8 }, (_, i) => randomTokens(64, i, 400));
+    const calibration = simulateMasks({ windows }, { maskId: checkpoint.architecture.maskId, seed: 1 });
+    const out = `${folder}/out`;
+    await using run = await openQuantization(checkpoint, gptq({ bits: 2, group: 128 }), {
+      ...{ out, calibration, seed: 1, device: "cpu", threads: 1 },
+    });
+    const plan = await run.plan(), { width, hidden, layers } = checkpoint.architecture;
+    const block = 4 * (4 * width * width + 3 * width * hidden), states = 2 * 8 * 64 * width;
+    assert(plan.memoryBytes >= block, `${plan.memoryBytes} bytes of memory, a block is ${block}`);
+    assert(plan.diskBytes >= plan.outputBytes + states, `${plan.diskBytes} bytes of disk`);
+    const { calibration: forward, solver } = plan.secondsPerBlock;
+    assert(forward > 0 && solver > 0);
+    assertAlmostEquals(plan.totalSeconds, layers * (forward + solver), 1e-9);
+    const { bytes } = await run.run();
+    assert(Math.abs(plan.outputBytes - bytes) <= 0.01 * bytes, `planned ${plan.outputBytes}, made ${bytes}`);
+  }));
