@@ -199,12 +199,18 @@ function checkTensors(
     readonly file: string;
   },
 ): void {
-  const wanted = tensorShapes(family, a);
   const fail = (what: string): never => {
     throw new RangeError(
       `Cannot load ${tensors.name}: ${what}; fetch the checkpoint again, or the config that belongs to it`,
     );
   };
+  // Before any list is made: a number that went wrong may ask for a thousand million of them.
+  for (const [what, count] of [["blocks", a.layers], ["experts", a.experts?.count ?? 0]] as const) {
+    if (count > tensors.names.length) {
+      fail(`${file} asks for ${count} ${what}, and it holds ${tensors.names.length} tensors`);
+    }
+  }
+  const wanted = tensorShapes(family, a);
   const quantisable = new Set([family.names.embed, family.names.head]);
   for (let layer = 0; layer < a.layers; layer++) {
     for (const linear of linears(a)) quantisable.add(family.names.block(layer, linear));

@@ -107,7 +107,8 @@ async function* parquetTexts(path: string | URL): AsyncGenerator<string[]> {
     try {
       return await step;
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      // A parser that trips over what it did not expect says so in words of its own code.
+      const reason = error instanceof Error && error.name === "Error" ? error.message : "it is not laid out as Parquet";
       throw new SyntaxError(
         `Cannot read ${name}: ${reason}; fetch it again, or write it with snappy or no compression`,
       );

@@ -68,7 +68,10 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
     inner = new Tokenizer(definition, { clean_up_tokenization_spaces: false, ...settings });
   } catch (error) {
     throw new SyntaxError(
-      `Cannot read ${file}: ${messageOf(error)}; fetch the tokenizer's files of the checkpoint again`,
+      // A library that trips over what it did not expect says so in words of its own code.
+      `Cannot read ${file}: ${
+        error instanceof TypeError ? "a part of it is missing or of another kind than it should be" : messageOf(error)
+      }; fetch the tokenizer's files of the checkpoint again`,
     );
   }
   const tokens = specialTokens({ ...await optional("special_tokens_map.json"), ...settings });
