@@ -18,8 +18,8 @@ const outsideBits = oneOf("16", "8", "4");
 /** The options of a command that makes a method, as they are typed. */
 export const methodOptions = {
   method: {
-    default: "quant-dllm",
-    help: "quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, levels, gptq, rtn",
+    default: "levels",
+    help: "levels, quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, gptq, rtn",
     check: oneOf(...methodNames),
   },
   bits: {

@@ -57,7 +57,7 @@ Deno.test("quantize: the plan is shown first, and its sizes are those that come 
       `${plan.bitsPerWeight} ${summary.bitsPerWeight}`,
     );
     assert(Math.abs(plan.outputBytes / summary.bytes - 1) < 1e-2, `${plan.outputBytes} ${summary.bytes}`);
-    assertMatch(made.err, /daq-plus-2b-g32-rows8\+embed:rtn-8b-g32/);
+    assertMatch(made.err, /daq-plus-levels-2b-g32-rows8\+embed:rtn-8b-g32/);
     const again = await run(...options);
     assertEquals([again.code, again.err.includes("it holds a checkpoint")], [1, true]);
   });
