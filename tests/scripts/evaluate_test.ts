@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { boundOn, evaluate, loadCorpus, loadModel } from "quant-dllm";
 import { rng } from "quant-dllm/testbed";
-import { fakeHub } from "../checkpoint/hub/fake_hub.ts";
+import { fakeHub } from "../model/fake_hub.ts";
 import { deno } from "../deno.ts";
 import type { Config } from "../../lib/model/config.ts";
 import { checkpointTensors, inFolder, tinyConfig, tinyWeights, writeCheckpoint } from "../model/tiny.ts";

@@ -1,7 +1,7 @@
 /** From an id of the Hub to text: quantize, generate and export as a person runs them, against a Hub on this machine. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { contents, writeSharded } from "../pipeline/checkpoints.ts";
-import { fakeHub, type Files } from "../checkpoint/hub/fake_hub.ts";
+import { fakeHub, type Files } from "../model/fake_hub.ts";
 import { inFolder } from "../model/tiny.ts";
 
 const id = "GSAI-ML/LLaDA-8B-Base";

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { createHash } from "node:crypto";
 import { encodeSafetensors, joinChunks } from "../../../lib/format/safetensors.ts";
 import { fetchSnapshot, type HubOptions, type HubProgress, openHubFile } from "../../../lib/checkpoint/hub/hub.ts";
-import { bytesOf, type FakeHub, fakeHub, type Files, hashOf } from "./fake_hub.ts";
+import { bytesOf, type FakeHub, fakeHub, type Files, hashOf } from "../../model/fake_hub.ts";
 
 const id = "org/tiny-LLaDA";
 const [old, now] = ["a".repeat(40), "b".repeat(40)];

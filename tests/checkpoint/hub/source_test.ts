@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { encodeSafetensors, joinChunks } from "../../../lib/format/safetensors.ts";
 import { openSource } from "../../../lib/checkpoint/hub/source.ts";
-import { fakeHub, type Files } from "./fake_hub.ts";
+import { fakeHub, type Files } from "../../model/fake_hub.ts";
 
 const [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 const shard = (name: string, ...values: number[]) =>
