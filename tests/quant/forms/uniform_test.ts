@@ -83,7 +83,11 @@ Deno.test("uniform: a group map beyond 256 groups takes two bytes a column", () 
 
 Deno.test("uniform: refuses scales that fp16 cannot hold and formats that nobody decodes", () => {
   const layer = randomLayer({ rows: 1, cols: 4, group: 4, bits: 2, symmetric: true, mapped: false, seed: 1 });
-  assertThrows(() => storeUniform("up", { ...layer, scales: Float32Array.of(7e4) }, {}), RangeError, `"up": a scale of 70000`);
+  assertThrows(
+    () => storeUniform("up", { ...layer, scales: Float32Array.of(7e4) }, {}),
+    RangeError,
+    `"up": a scale of 70000`,
+  );
   const stored = storeUniform("up", layer, {});
   assertThrows(() => dequantize({ ...stored, format: "ternary" as "uniform" }), TypeError, `"ternary"`);
 });
