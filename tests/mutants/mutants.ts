@@ -92,16 +92,21 @@ async function tried(folder: string, { file, find, put, tests }: Edit): Promise<
     throw new RangeError(`Cannot edit ${file}: ${JSON.stringify(find)} is not there once`);
   }
   await Deno.writeTextFile(path, text.replace(find, () => put));
+  // The tests that bear the file's name first: most edits end there, in a second or two.
+  const own = `tests${file.slice("lib".length, -".ts".length)}_test.ts`;
   try {
-    const stop = AbortSignal.timeout(PATIENCE);
-    const { success } = await new Deno.Command(Deno.execPath(), {
-      args: ["test", "--no-check", "-A", "--fail-fast", ...tests],
-      cwd: folder,
-      stdout: "null",
-      stderr: "null",
-      signal: stop,
-    }).output();
-    return success ? "survived" : stop.aborted ? "timed out" : "killed";
+    for (const paths of exists(own) ? [[own], tests] : [tests]) {
+      const stop = AbortSignal.timeout(PATIENCE);
+      const { success } = await new Deno.Command(Deno.execPath(), {
+        args: ["test", "--no-check", "-A", "--fail-fast", ...paths],
+        cwd: folder,
+        stdout: "null",
+        stderr: "null",
+        signal: stop,
+      }).output();
+      if (!success) return stop.aborted ? "timed out" : "killed";
+    }
+    return "survived";
   } finally {
     await Deno.writeTextFile(path, text);
   }
