@@ -5,7 +5,6 @@ import type { Scale } from "./studies.ts";
 
 /** Steps of what is shown first, and of what is compared with it. */
 export interface TuningScale extends Scale {
-  readonly longest: number;
   readonly long: number;
   readonly middle: number;
   readonly short: number;
@@ -19,7 +18,6 @@ export const tuningFull: TuningScale = {
   elboWindows: 256,
   calibrationWindows: 128,
   without: [],
-  longest: 2000,
   long: 1500,
   middle: 800,
   short: 400,
@@ -33,7 +31,6 @@ export const tuningQuick: TuningScale = {
   elboWindows: 32,
   calibrationWindows: 64,
   without: ["steps", "text", "block"],
-  longest: 7,
   long: 6,
   middle: 5,
   short: 4,

@@ -26,7 +26,7 @@ const trials = 8;
 const calibrationWindows = 896;
 
 export function tuningStudies(scale: Scale, maskId: number): Plan {
-  const { longest, long, middle, short, block } = scale as TuningScale;
+  const { long, middle, short, block } = scale as TuningScale;
   const world = createWorld({ seed: WORLD_SEED });
   const text = worldText(world, { batch }), sparing = worldText(world, { batch, sparing: true });
   const file = corpusText(worldText(world, { batch: calibrationWindows, split: "calibration" }).draw(0, 0), {
@@ -98,13 +98,13 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
       arm("levels + scales", scales(uniform)),
       arm(L.levelsCodes, codes(uniform, long)),
       arm("official + scales", scales(official)),
-      arm("official + codes", codes(official, long)),
+      arm("official + codes", codes(official, middle)),
       allocated(L.best, 2, onMixed("", uniform), (method) => codes(method, long)),
       arm("GPTQ + scales", scales(grid)),
       arm("GPTQ + codes", codes(grid, middle)),
       arm(L.plusCodes, codes(plus, long)),
-      arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: long })),
-      arm("one plane + codes", codes(one, longest)),
+      arm("levels by block, then scales", moved(byBlock(block), { what: "scales", steps: middle })),
+      arm("one plane + codes", codes(one, middle)),
       allocated(L.fewest, 1.5, arm("", uniform), (method) => codes(method, middle)),
     ],
     pairs: [
@@ -138,8 +138,8 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
         arm("half of them, KL", codes(uniform, short, { text: sparing }), own),
         arm("half of them, KL and states", codes(uniform, short, { text: sparing, loss: { hidden: 10 } }), own),
         arm(
-          `half of them, KL and states, ${long} steps`,
-          codes(uniform, long, { text: sparing, loss: { hidden: 10 } }),
+          `half of them, KL and states, ${middle} steps`,
+          codes(uniform, middle, { text: sparing, loss: { hidden: 10 } }),
           own,
         ),
       ],
@@ -147,7 +147,7 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
         ["half of them, KL", names.levels],
         ["half of them, KL and states", names.levels],
         ["half of them, KL and states", "half of them, KL"],
-        [`half of them, KL and states, ${long} steps`, "half of them, KL and states"],
+        [`half of them, KL and states, ${middle} steps`, "half of them, KL and states"],
         ["all persons asked", "half of them, KL and states"],
       ],
     };
@@ -222,12 +222,12 @@ export function tuningStudies(scale: Scale, maskId: number): Plan {
         arm("by block", byBlock(block)),
         arm("by block, masked tokens counted 4", byBlock(block, { masked: 4 })),
         arm(`by block, then ${short} steps of scales`, moved(byBlock(block), { what: "scales", steps: short })),
-        arm(`by block, then ${long} steps of scales`, moved(byBlock(block), { what: "scales", steps: long })),
+        arm(`by block, then ${middle} steps of scales`, moved(byBlock(block), { what: "scales", steps: middle })),
       ],
       pairs: [
         ["by block, masked tokens counted 4", "by block"],
         [`by block, then ${short} steps of scales`, "by block"],
-        [`by block, then ${long} steps of scales`, `by block, then ${short} steps of scales`],
+        [`by block, then ${middle} steps of scales`, `by block, then ${short} steps of scales`],
       ],
     },
     {

@@ -2,7 +2,6 @@
 import { dirname } from "@std/path";
 import { Buffer } from "node:buffer";
 import { createHash, type Hash } from "node:crypto";
-import { statfs } from "node:fs/promises";
 import { pause, sizeOfFile } from "./cache.ts";
 
 /** The Hub did not answer, or not now: another try may succeed. */
@@ -84,14 +83,13 @@ export interface Download {
 const tries = 5;
 
 /**
- * Fetches a file. Throws `RangeError` when the disk has no room for it, `SyntaxError` when its hash is wrong (nothing
- * is left then), `Unreachable` when the connection stays cut (what came is kept for the next run).
+ * Fetches a file. Throws `SyntaxError` when its hash is wrong (nothing is left then), `Unreachable` when the connection stays cut (what came is kept for the next run).
  */
 export async function download(task: Download): Promise<void> {
   const { file, blob, what, onBytes } = task;
   const partial = `${blob}.incomplete`;
   const found = await sizeOfFile(partial) ?? 0;
-  await checkRoom(task, file.size - found);
+  await Deno.mkdir(dirname(blob), { recursive: true });
   for (let resumed = found > 0;; resumed = false) {
     let count = 0;
     let digest: string;
@@ -192,18 +190,4 @@ async function hashFile(file: Deno.FsFile, hash: Hash): Promise<number> {
     hash.update(Buffer.from(buffer.buffer, 0, count));
   }
   return at;
-}
-
-async function checkRoom({ file, blob, what }: Download, wanted: number): Promise<void> {
-  const folder = dirname(blob);
-  await Deno.mkdir(folder, { recursive: true });
-  const { bavail, bsize } = await statfs(folder);
-  if (wanted > bavail * bsize) {
-    throw new RangeError(
-      `Cannot fetch ${what}: ${wanted} of its ${file.size} bytes are wanted in ${folder}, which has ${
-        bavail * bsize
-      } ` +
-        `free; make room or set HF_HUB_CACHE to a folder on another disk`,
-    );
-  }
 }

@@ -2,6 +2,7 @@
 import { join } from "@std/path";
 import { datasetInfo, type ListFileEntry, listFiles, modelInfo, pathsInfo } from "@huggingface/hub";
 import { CachedRepo, hubPlace, isCommit, type RepoType, sizeOfFile } from "./cache.ts";
+import { freeDisk } from "../files/free_space.ts";
 import { download, hubFetch, type HubFile, Unreachable } from "./download.ts";
 
 export interface HubOptions {
@@ -94,7 +95,7 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
       if (entry) return checked(entry as ListFileEntry, what);
       throw new RangeError(`Cannot fetch ${what}: it has no file ${JSON.stringify(path)}`);
     },
-    /** Brings files into the snapshot of a commit, one after the other. */
+    /** Brings files into the snapshot of a commit, one after the other. Throws `RangeError`, before the first, when the disk has no room for all. */
     async fetchAll(commit: string, files: readonly HubFile[], onProgress?: (progress: HubProgress) => void) {
       const total = files.reduce((sum, { size }) => sum + size, 0);
       const places = await Promise.all(files.map(async (file) => {
@@ -102,6 +103,7 @@ export async function openRepo(id: string, type: RepoType, options: HubOptions) 
         const [linked, stored] = [join(cache.snapshot(commit), file.path), blob].map(sizeOfFile);
         return { file, blob, linked: await linked === file.size, stored: await stored === file.size };
       }));
+      await checkRoom(cache.dir, places.filter(({ linked, stored }) => !linked && !stored), what);
       let bytes = places.reduce((sum, { file, linked, stored }) => sum + (linked || stored ? file.size : 0), 0);
       for (const { file, blob, linked, stored } of places) {
         signal?.throwIfAborted();
@@ -145,4 +147,15 @@ function checked({ path, size, oid, lfs }: ListFileEntry, what: string): HubFile
   }
   const found = JSON.stringify({ path, size, oid: hash });
   throw new SyntaxError(`Cannot fetch ${what}: the Hub lists ${found}, wanted path, size and hash; check HF_ENDPOINT`);
+}
+
+async function checkRoom(folder: string, places: readonly { file: HubFile; blob: string }[], what: string) {
+  const there = await Promise.all(places.map(({ blob }) => sizeOfFile(`${blob}.incomplete`)));
+  const wanted = places.reduce((sum, { file }, i) => sum + file.size - (there[i] ?? 0), 0),
+    free = await freeDisk(folder);
+  if (wanted <= free) return;
+  throw new RangeError(
+    `Cannot fetch ${what}: ${wanted} bytes are wanted in ${folder}, which has ${free} free; make room or set ` +
+      `HF_HUB_CACHE to a folder on another disk`,
+  );
 }

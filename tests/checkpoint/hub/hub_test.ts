@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
+import { statfs } from "node:fs/promises";
 import { encodeSafetensors, joinChunks } from "../../../lib/format/safetensors.ts";
 import { fetchSnapshot, type HubOptions, type HubProgress, openHubFile } from "../../../lib/checkpoint/hub/hub.ts";
 import { bytesOf, type FakeHub, fakeHub, type Files, hashOf } from "../../model/fake_hub.ts";
@@ -295,6 +296,18 @@ Deno.test("what is not there is named: repository, revision, weights, file", () 
     await assertRejects(() => fetchSnapshot(id, options), RangeError, "neither model.safetensors");
     hub.faults.list = (entry) => ({ ...entry, path: String(entry.path).replace("00002-of", "00003-of") });
     await assertRejects(() => fetchSnapshot(id, options), SyntaxError, `names ${two}`);
+  }));
+
+Deno.test("a disk without room for the whole snapshot is told before the first file", () =>
+  withHub(async (hub, cacheDir, options) => {
+    const { bavail, bsize } = await statfs("/tmp");
+    const size = Math.ceil(bavail * bsize * 0.6); // each alone would fit
+    hub.faults.list = (entry) =>
+      entry.lfs ? { ...entry, size, lfs: { ...entry.lfs as Record<string, unknown>, size } } : entry;
+    const error = await assertRejects(() => fetchSnapshot(id, options), RangeError, "bytes are wanted");
+    assertStringIncludes(error.message, cacheDir);
+    assertStringIncludes(error.message, "make room or set HF_HUB_CACHE");
+    assert(!hub.log.some(({ path }) => path.endsWith(".safetensors")), "no weights were asked for");
   }));
 
 Deno.test("answers that no Hub gives are refused before they name a path", () =>
