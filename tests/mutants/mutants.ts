@@ -1,7 +1,8 @@
 /**
  * Do the tests notice? Small edits of operators and constants, one at a time in a copy of the project, against the tests of the room.
- *   deno task mutants [--count 200] [--seed 1] [--planted] [--workers 2]
- * With --planted, the faults of planted.ts instead. Prints what survived, and a line of JSON. By hand: 200 take about an hour on two cores.
+ *   deno task mutants [--count 200] [--seed 1] [--planted] [--workers 2] [--fresh]
+ * With --planted, the faults of planted.ts instead. Prints what survived, and a line of JSON. By hand: 200 take about an hour on two cores. An edit that was
+ * killed before is remembered in results/mutants.jsonl as long as its file is the same: tests that grew are tried on what survived.
  */
 import { dirname, join } from "@std/path";
 import { rng } from "../../lib/tensor/rng.ts";
@@ -14,6 +15,7 @@ const options = readOptions("deno task mutants [options]", {
   seed: { default: "1", help: "of the draw", check: whole() },
   planted: { default: false, help: "the faults that once stood unnoticed, instead" },
   workers: { default: "2", help: "edits that are tried at once", check: count() },
+  fresh: { default: false, help: "try those again that were killed before" },
 });
 
 /** Tests of a room, those that tell most for their time. */
@@ -47,8 +49,10 @@ const PATIENCE = 180_000;
 const files = (await output("git", ["ls-files", "lib", "tests", "data", "scripts", "deno.json", "deno.lock"])).trim()
   .split("\n");
 const edits = options.planted ? planted : await drawn();
+const store = "results/mutants.jsonl", before = options.fresh ? new Set<string>() : await killedBefore();
 const results: { readonly edit: Edit; readonly outcome: "killed" | "survived" | "timed out" }[] = [];
 let next = 0;
+await Deno.mkdir(dirname(store), { recursive: true });
 await Promise.all(Array.from({ length: Number(options.workers) }, async () => {
   const folder = await Deno.makeTempDir();
   try {
@@ -58,8 +62,11 @@ await Promise.all(Array.from({ length: Number(options.workers) }, async () => {
     }
     await Deno.symlink(await Deno.realPath("node_modules"), join(folder, "node_modules"));
     while (next < edits.length) {
-      const edit = edits[next++], outcome = await tried(folder, edit);
+      const edit = edits[next++], known = before.has(await keyOf(edit));
+      const outcome = known ? "killed" : await tried(folder, edit);
       results.push({ edit, outcome });
+      if (known) continue;
+      if (outcome === "killed") await Deno.writeTextFile(store, `${await keyOf(edit)}\n`, { append: true });
       console.error(`${results.length} of ${edits.length}: ${outcome}  ${edit.file}  ${edit.name}`);
     }
   } finally {
@@ -71,6 +78,20 @@ for (const { edit } of of("survived")) console.error(`SURVIVED ${edit.file}: ${e
 const [killed, survived, late] = ["killed", "survived", "timed out"].map((outcome) => of(outcome).length);
 console.log(JSON.stringify({ edits: edits.length, killed, survived, timedOut: late }));
 if (options.planted && survived > 0) Deno.exitCode = 1;
+
+/** An edit, and the file that it is made in. */
+async function keyOf({ file, find, put }: Edit): Promise<string> {
+  return JSON.stringify([file, await digest(await Deno.readTextFile(file)), find, put]);
+}
+
+async function killedBefore(): Promise<Set<string>> {
+  return new Set(exists(store) ? (await Deno.readTextFile(store)).split("\n") : []);
+}
+
+async function digest(text: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return new Uint8Array(hash).toHex();
+}
 
 /** Edits drawn evenly: as many from each file as it has places for, so that small files are not forgotten. */
 async function drawn(): Promise<Edit[]> {
