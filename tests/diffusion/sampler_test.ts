@@ -426,6 +426,8 @@ Deno.test("wrong options, a masked prompt and broken logits are refused", async 
   assertThrows(() => dreamSampler({ alg: "best" as "origin" }), RangeError, "alg best");
   const masked = () => sample(denoiser, Int32Array.of(1, MASK), { length: 2, seed: 1 });
   await assertRejects(masked, RangeError, "token 1 of the prompt is the mask, 9");
+  const atOnce = () => sample(denoiser, Int32Array.of(MASK, 1), { length: 2, seed: 1 });
+  await assertRejects(atOnce, RangeError, "token 0 of the prompt is the mask, 9");
   for (const sampler of [lladaSampler(), dreamSampler()]) {
     for (const bad of [NaN, Infinity]) {
       const broken = fake((_, p, id) => p === 4 && id === 3 ? bad : 0).denoiser;

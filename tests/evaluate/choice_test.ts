@@ -99,6 +99,14 @@ Deno.test("a model of independent tokens prefers the choice of higher odds, also
   assert(Math.abs(standardError - Math.sqrt(2 / 3 * (1 / 3) / 2)) < 1e-15);
 });
 
+Deno.test("a choice is worth the sum of its log probabilities, whatever its length", async () => {
+  // Token 1 has log p -0.51 alone; of two tokens 2 each has -0.29: less in all, more for each.
+  const logit = (sequence: readonly number[], _position: number, id: number) =>
+    sequence.length === 2 ? id === 1 ? Math.log(9 * 1.5) : 0 : id === 2 ? Math.log(9 * 3) : 0;
+  const list: ChoiceItem[] = [{ id: "a", prefix: ids(3), choices: [ids(2, 2), ids(1)], suffix: ids(), answer: 1 }];
+  assertEquals((await scoreChoices(fake(logit).denoiser, list, { draws: 2, seed: 1 })).accuracy, 1);
+});
+
 Deno.test("choices of one token take one sequence per item, exactly", async () => {
   const items = Array.from({ length: 10 }, (_, i) => ({ ...item(i, 1), suffix: ids(1, 2) }));
   const { denoiser, calls } = fake(contextual);

@@ -1,8 +1,9 @@
 /** A plan is held against what a run then takes. */
-import { assert, assertAlmostEquals } from "@std/assert";
-import { openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
+import { rtn } from "../../lib/methods/rtn.ts";
 import { openQuantization } from "../../lib/pipeline/quantize.ts";
 import { inFolder, randomTokens } from "../model/tiny.ts";
 
@@ -25,3 +26,17 @@ Deno.test("a plan holds at least what must be there at once, and its seconds are
     const { bytes } = await run.run();
     assert(Math.abs(plan.outputBytes - bytes) <= 0.01 * bytes, `planned ${plan.outputBytes}, made ${bytes}`);
   }));
+
+Deno.test("a plan for a method that reads no data counts none, also where a calibration is given", async () => {
+  await using model = await loadModel("data/nano-llada");
+  const windows = Array.from({ length: 8 }, (_, i) => randomTokens(64, i, 400));
+  const calibration = simulateMasks({ windows }, { maskId: model.maskId, seed: 1 });
+  const planned = async (measure: boolean) => {
+    await using run = await openQuantization(model, rtn({ bits: 2, group: 128 }), { calibration, measure });
+    return await run.plan();
+  };
+  const blind = await planned(false), measured = await planned(true);
+  assertEquals([blind.statesBytes, blind.secondsPerBlock.calibration], [0, 0]);
+  assertEquals(measured.statesBytes, 4 * 8 * 64 * model.architecture.width);
+  assert(measured.secondsPerBlock.calibration > 0);
+});

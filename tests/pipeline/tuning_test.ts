@@ -43,7 +43,8 @@ for (const [name, config] of Object.entries(familyConfigs)) {
       assertEquals([summary.bitsPerWeight, summary.bytes], [plain.bitsPerWeight, plain.bytes]);
       await using model = await loadModel(`${folder}/tuned`, { device: "cpu", threads: 1 });
       assertEquals(model.provenance.method, method.name);
-      assert(String(model.provenance.tuned).includes("3 steps a block of 4 x 12 tokens of random"));
+      const told = String(model.provenance.tuned);
+      assert(told.includes("3 steps a block of 4 x 12 tokens of random") && told.endsWith("seed 3"), told);
       const tokens = randomTokens(9, 7), { data } = await model.logits(tokens);
       await using packed = await loadModel(`${folder}/tuned`, { device: "cpu", run: "packed", accuracyLevel: 0 });
       const own = await packed.logits(tokens);
