@@ -24,6 +24,9 @@ const operators: readonly (readonly [find: RegExp, put: string])[] = [
   [/(?<![\w.])2(?![\w.])/g, "3"],
 ];
 
+/** A loop that runs once too often mostly reads and writes beyond the end of a typed array, which changes nothing: it runs once too little instead. */
+const loopEnd = /^(\s*(?:[}\]);]*\s*)?for \([^;]*;[^;<]* < )([^;]+);/;
+
 /** Every edit of a source, without its tests. What is found is the whole line, with lines before it where it stands more than once. */
 export function editsOf(file: string, text: string): Omit<Edit, "tests">[] {
   const masked = mask(text), edits: Omit<Edit, "tests">[] = [];
@@ -32,7 +35,12 @@ export function editsOf(file: string, text: string): Omit<Edit, "tests">[] {
     if (/^\s*(import|export (type|interface)|type |interface |readonly |throw )/.test(line)) return;
     for (const [find, put] of operators) {
       for (const { index, 0: found } of codes[i].matchAll(find)) {
-        const changed = line.slice(0, index) + put + line.slice(index + found.length);
+        const end = put === " <= " && codes[i].match(loopEnd);
+        const changed = end && index + found.length === end[1].length
+          ? `${line.slice(0, end[1].length)}${line.slice(end[1].length, end[0].length - 1)} - 1${
+            line.slice(end[0].length - 1)
+          }`
+          : line.slice(0, index) + put + line.slice(index + found.length);
         let from = i;
         while (from > 0 && text.split(lines.slice(from, i + 1).join("\n")).length !== 2) from--;
         const before = lines.slice(from, i).map((l) => `${l}\n`).join("");
