@@ -1,6 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { abmp, allocate, allocateAcross, allocateByLoss, blockScores, expectedLosses } from "../../lib/methods/abmp.ts";
+import { daq } from "../../lib/methods/daq/daq.ts";
+import { blockOrders } from "../../lib/quant/forms/grouped.ts";
+import { layer } from "../layers.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 
 const count = (orders: number[], k: number) => orders.filter((order) => order === k).length;
@@ -96,4 +99,17 @@ Deno.test("names are canonical and wrong options are refused", () => {
   assertThrows(() => abmp({ ratio: 0.6 }), RangeError, "0 to 0.5");
   assertThrows(() => abmp({ average: 1.5 }), RangeError, "wanted 2 to 3");
   assertThrows(() => abmp({ average: 5 }), RangeError, "1 to 4");
+});
+
+Deno.test("a measured gate may take one plane more or less than the mean, and does where that is worth it", async () => {
+  // The first group alone carries what is read: a third plane there is worth more than the second one of the last.
+  const { name, W, H } = layer(24, 16, 4);
+  for (let i = 0; i < 16; i++) {
+    for (let j = 0; j < 16; j++) H.data[i * 16 + j] *= (i < 8 ? 10 : 0.1) * (j < 8 ? 10 : 0.1);
+  }
+  for (const average of [2, 3]) {
+    const q = await daq({ bits: abmp({ average, ratio: 0.5, gate: "measured" }), group: 8, profile: "plus" })
+      .quantize({ name, W, H });
+    assertEquals(blockOrders(q), [average + 1, average - 1]);
+  }
 });

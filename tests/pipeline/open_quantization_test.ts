@@ -169,3 +169,26 @@ Deno.test("scoreAll gives what the method says of each linear at full precision,
   );
   assert(scored.every(({ H, W }) => H?.cols === W.cols));
 });
+
+Deno.test("a stop breaks a linear off in memory, and waits for it on disk", async () => {
+  const seen: (AbortSignal | undefined)[] = [], plain = rtn({ bits: 2, group: 4 });
+  const method: Method = {
+    ...plain,
+    quantize: (linear: LinearInput) => {
+      seen.push(linear.signal);
+      return plain.quantize(linear);
+    },
+  };
+  const { signal } = new AbortController();
+  await using model = await tinyModel();
+  await quantize(model, method, { signal });
+  assert(seen.length > 0 && seen.every((s) => s === signal));
+  await inFolder(async (folder) => {
+    await writeSharded(`${folder}/full`, tinyConfig());
+    const options = { out: `${folder}/out`, seed: 1, device: "cpu", signal } as const;
+    seen.length = 0;
+    await using quantization = await openQuantization(await openCheckpoint(`${folder}/full`), method, options);
+    await quantization.run();
+    assert(seen.length > 0 && seen.every((s) => s === undefined));
+  });
+});

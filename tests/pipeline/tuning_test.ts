@@ -6,6 +6,7 @@ import type { TextSource } from "../../lib/diffusion/text.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { openQuantization } from "../../lib/pipeline/quantize.ts";
+import { statesBytes } from "../../lib/pipeline/disk/spilled.ts";
 import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import { tune } from "../../lib/tune/tune.ts";
@@ -142,6 +143,10 @@ Deno.test("a plan tells what tuning takes, and refuses what no one waits for", a
     const [some, more] = [await planned({ ...scales, steps: 10 }), await planned({ ...scales, steps: 10_000 })];
     assert(some.plan.tuningSeconds > 0 && more.plan.tuningSeconds > 50 * some.plan.tuningSeconds);
     assert(more.plan.totalSeconds >= more.plan.tuningSeconds);
+    // By block, states of teacher and student, each at two places, of every batch of the pool.
+    const { plan } = await planned({ ...codes, steps: 10, pool: 3 }), { width } = checkpoint.architecture;
+    const states = 2 * 2 * 3 * statesBytes(BATCH * TIME, width);
+    assert(plan.diskBytes - states >= plan.outputBytes && plan.diskBytes - states < 3 * plan.outputBytes);
     const method = tuned(rtn({ bits: 2, group: 4 }), { ...scales, steps: 10 ** 12 });
     const options = { out: `${folder}/out`, seed: 1, device: "cpu", threads: 1, onPlan: () => {} } as const;
     await using quantization = await openQuantization(checkpoint, method, options);
