@@ -3,6 +3,7 @@ import { rtn } from "../../lib/methods/rtn.ts";
 import { formBytes } from "../../lib/quant/forms/size.ts";
 import { probeSolver } from "../../lib/pipeline/probe.ts";
 import type { Method } from "../../lib/quant/method.ts";
+import { asMatrix } from "../../lib/tensor/matrix.ts";
 import { referenceKernels as kernels } from "../../lib/tensor/kernels.ts";
 
 Deno.test("the probe of a quantiser finds what its time and its bytes are made of", async () => {
@@ -12,7 +13,7 @@ Deno.test("the probe of a quantiser finds what its time and its bytes are made o
   const timed: Method = {
     ...inner,
     quantize: async (linear) => {
-      const { rows, cols } = linear.W;
+      const { rows, cols } = asMatrix(linear.W);
       milliseconds += 1e-6 * cols ** 3 + 3e-6 * rows * cols ** 2 + 5e-5 * rows * cols;
       return await inner.quantize(linear);
     },
