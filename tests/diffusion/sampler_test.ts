@@ -85,6 +85,27 @@ Deno.test("Dream by hand: probability, lead and entropy order the same rows diff
   }
 });
 
+Deno.test("the last token of a vocabulary counts like any other: as the answer, for the lead and for the entropy", async () => {
+  // The mask is token 0. Row 0 is torn between tokens 1 and 4, row 1 is sure of 4, row 2 of 1 and less so.
+  const rows = [[1e-9, 0.45, 0.05, 0.05, 0.45], [1e-9, 0.05, 0.05, 0.1, 0.8], [1e-9, 0.75, 0.1, 0.1, 0.05]];
+  for (const alg of ["maskgit_plus", "topk_margin", "entropy"] as const) {
+    const asked: number[][] = [];
+    const denoiser: Denoiser = {
+      maskId: 0,
+      vocabSize: 5,
+      logits(_tokens, { rows: wanted } = {}) {
+        asked.push(Array.from(wanted!));
+        const data = Float32Array.from(asked.at(-1)!.flatMap((row) => rows[row].map(Math.log)));
+        return Promise.resolve({ shape: [wanted!.length, 5] as const, data });
+      },
+    };
+    const sampler = dreamSampler({ alg });
+    const { tokens } = await sample(denoiser, new Int32Array(), { sampler, length: 3, steps: 3, seed: 1 });
+    assertEquals([...tokens], [1, 4, 1], alg);
+    assert(!asked[1].includes(1) && asked.at(-1)!.includes(0), `${alg}: ${JSON.stringify(asked)}`);
+  }
+});
+
 /** Every sampler of the kit on arbitrary lengths that suit it. */
 const cases = fc.record({
   blocks: fc.integer({ min: 1, max: 4 }),

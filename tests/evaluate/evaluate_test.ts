@@ -1,3 +1,4 @@
+import { loadModel } from "../../lib/checkpoint/open.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { evaluate, sizeOf } from "../../lib/evaluate/evaluate.ts";
@@ -101,6 +102,15 @@ Deno.test("the same seed gives the same rows; limit takes items from the start",
   const [few] = await evaluate(model, [text], { seed: 1, limit: 4 });
   assert(Math.abs(few.value - first.reduce((a, b) => a + b) / 4) <= 1e-5);
   for (const limit of [0, -1, 0.5, NaN]) await assertRejects(() => run(1, limit), RangeError, `limit is ${limit}`);
+});
+
+Deno.test("two items are enough, and fewer are refused: one has no standard error", async () => {
+  await using model = await loadModel("data/nano-llada");
+  const [row] = await evaluate(model, [tasks.nano_mmlu], { limit: 2, seed: 1 });
+  assertEquals(row.n, 2);
+  for (const limit of [1, 0, NaN]) {
+    await assertRejects(() => evaluate(model, [tasks.nano_mmlu], { limit, seed: 1 }), RangeError, "at least 2 items");
+  }
 });
 
 Deno.test("an abort ends an evaluation", async () => {

@@ -139,6 +139,12 @@ Deno.test("gptq: retries of the damping are reported; when none helps the layer 
   }
 });
 
+Deno.test("gptq: no damping at all is a choice", async () => {
+  const linear = layer(6, 16, 5), q = await gptq({ bits: 3, group: 8, damping: 0 }).quantize(linear);
+  assertEquals([q.report.damping, q.report.fallback], [0, undefined]);
+  for (const damping of [-0.1, NaN]) assertThrows(() => gptq({ bits: 3, damping }), RangeError, "damping");
+});
+
 Deno.test("gptq: its name says its options", () => {
   assertEquals(gptq({ bits: 2, group: 128 }).name, "gptq-2b-g128");
   assertEquals(gptq({ bits: 2, group: 128, actOrder: true, staticGroups: true }).name, "gptq-2b-g128-actorder-static");

@@ -37,6 +37,9 @@ Deno.test("the answer ends before its first end token, without special tokens", 
   assertEquals([result.text, result.count, result.passes], ["63", 3, 6]);
   const long = await generate(m, "4", { length: 2, seed: 1, steps: 1 });
   assertEquals([long.text, long.count, long.passes], ["63", 2, 1]);
+  const { model: mute } = model(chat, "142");
+  const nothing = await generate(mute, "4", { length: 3, seed: 1 });
+  assertEquals([nothing.text, nothing.count], ["", 0]);
 });
 
 Deno.test("the template is applied where there is one, never when it is switched off, and errs when it is wanted in vain", async () => {

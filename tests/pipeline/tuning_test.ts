@@ -12,6 +12,7 @@ import type { Method } from "../../lib/quant/method.ts";
 import { tune } from "../../lib/tune/tune.ts";
 import { tuned } from "../../lib/tune/tuned.ts";
 import type { TuneOptions } from "../../lib/tune/options.ts";
+import { linears, linearShape } from "../../lib/model/architecture.ts";
 import { familyConfigs, inFolder, randomTokens, tinyConfig } from "../model/tiny.ts";
 import { contents, writeSharded } from "./checkpoints.ts";
 
@@ -146,6 +147,11 @@ Deno.test("a plan tells what tuning takes, and refuses what no one waits for", a
     // By block, states of teacher and student, each at two places, of every batch of the pool.
     const { plan } = await planned({ ...codes, steps: 10, pool: 3 }), { width } = checkpoint.architecture;
     const states = 2 * 2 * 3 * statesBytes(BATCH * TIME, width);
+    // A latent with two moments for each weight of a block.
+    const { plan: fixed } = await planned({ ...codes, what: "scales", steps: 10, pool: 3 });
+    const a = checkpoint.architecture;
+    const block = linears(a).reduce((sum, linear) => sum + linearShape(a, linear).reduce((x, y) => x * y), 0);
+    assertEquals(plan.memoryBytes - fixed.memoryBytes, 12 * block);
     assert(plan.diskBytes - states >= plan.outputBytes && plan.diskBytes - states < 3 * plan.outputBytes);
     const method = tuned(rtn({ bits: 2, group: 4 }), { ...scales, steps: 10 ** 12 });
     const options = { out: `${folder}/out`, seed: 1, device: "cpu", threads: 1, onPlan: () => {} } as const;
