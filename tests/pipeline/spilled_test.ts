@@ -5,7 +5,7 @@ import { decodeStates, encodeStates, statesBytes } from "../../lib/pipeline/disk
 Deno.test("states come back to eleven bits, whatever the size of the largest", () => {
   for (const largest of [1e-3, 1, 32768, 40000, 65000, 1e9]) {
     const data = Float32Array.of(largest, -largest / 3, largest / 7, 0, largest / 1000, -largest / 2);
-    const bytes = concat(encodeStates({ batch: 1, time: 2, data }), Uint8Array);
+    const bytes = Uint8Array.from(concat(encodeStates({ batch: 1, time: 2, data }), Uint8Array));
     assertEquals(bytes.length, statesBytes(2, 3));
     const found = decodeStates(bytes, "file");
     assertEquals([found.batch, found.time], [1, 2]);
