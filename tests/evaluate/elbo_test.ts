@@ -142,6 +142,17 @@ Deno.test("masks depend on seed, window and draw only: the same for every model 
   assert(seen.every((s) => s.includes(9)));
 });
 
+Deno.test("the masks of window i are drawn by its number, so that a part of a text has the masks that it has in all of it", async () => {
+  const list = windows(70, 40), { denoiser, calls } = fake(contextual);
+  await elbo(denoiser, list, { draws: 1, seed: 5 });
+  const seen = calls.flatMap((c) => c.sequences);
+  assertEquals(seen.length, 70);
+  seen.forEach((sequence, i) => {
+    const masked = sequence.flatMap((t, p) => t === 9 ? [p] : []);
+    assertEquals(masked, Array.from(rng(5, "elbo-mask", i, 0).choose(40, masked.length)).sort((a, b) => a - b));
+  });
+});
+
 Deno.test("the standard error is that of the mean over windows", async () => {
   const { nats, perWindow, standardError } = await elbo(fake(contextual).denoiser, windows(50, 6), {
     draws: 2,

@@ -75,3 +75,11 @@ Deno.test("rtn: refuses options and weights that make no sense", async () => {
   await assertRejects(() => method.quantize({ name: "up", W: matrix(0, 2) }), TypeError, "0 x 2");
   await assertRejects(() => method.quantize({ name: "up", W: { shape: [2, 2], data: [1] } }), TypeError, "up");
 });
+
+Deno.test("rtn: one bit to eight, and no other number", async () => {
+  for (const bits of [1, 8]) {
+    const q = await rtn({ bits, group: 4 }).quantize({ name: "up", W: matrix(1, 4, Float32Array.of(-1, 0, 1, 2)) });
+    assertEquals(q.config.bits, bits);
+  }
+  for (const bits of [0, 9, 1.5, NaN]) assertThrows(() => rtn({ bits }), RangeError, "integer from 1 to 8");
+});

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Calibration, simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
@@ -191,4 +191,28 @@ Deno.test("a stop breaks a linear off in memory, and waits for it on disk", asyn
     await quantization.run();
     assert(seen.length > 0 && seen.every((s) => s === undefined));
   });
+});
+
+Deno.test("a run that stops leaves a line of its report for each linear that is done", async () => {
+  await inFolder(async (folder) => {
+    await writeSharded(`${folder}/full`, tinyConfig());
+    const stop = new AbortController(), out = `${folder}/out`;
+    const options = { out, seed: 1, device: "cpu", signal: stop.signal } as const;
+    await using quantization = await openQuantization(
+      await openCheckpoint(`${folder}/full`),
+      rtn({ bits: 2, group: 4 }),
+      { ...options, onProgress: (done) => done === 3 && stop.abort() },
+    );
+    await assertRejects(() => quantization.run(), DOMException);
+    const lines = (await Deno.readTextFile(`${out}/.quantizing/report.jsonl`)).trim().split("\n");
+    assertEquals(lines.length, 3);
+    assertEquals(new Set(lines.map((line) => JSON.parse(line).name)).size, 3);
+  });
+});
+
+Deno.test("windows that are all held out leave nothing to calibrate on", () => {
+  assertEquals(slice(masked, { heldOut: 4 }).windows, 1);
+  for (const heldOut of [5, 6]) {
+    assertThrows(() => slice(masked, { heldOut }), RangeError, `${heldOut} of 5 windows are held out`);
+  }
 });

@@ -146,13 +146,17 @@ Deno.test("a plan tells what tuning takes, and refuses what no one waits for", a
     assert(more.plan.totalSeconds >= more.plan.tuningSeconds);
     // By block, states of teacher and student, each at two places, of every batch of the pool.
     const { plan } = await planned({ ...codes, steps: 10, pool: 3 }), { width } = checkpoint.architecture;
-    const states = 2 * 2 * 3 * statesBytes(BATCH * TIME, width);
+    const spilled = 2 * 2 * 3 * statesBytes(BATCH * TIME, width);
     // A latent with two moments for each weight of a block.
     const { plan: fixed } = await planned({ ...codes, what: "scales", steps: 10, pool: 3 });
     const a = checkpoint.architecture;
     const block = linears(a).reduce((sum, linear) => sum + linearShape(a, linear).reduce((x, y) => x * y), 0);
     assertEquals(plan.memoryBytes - fixed.memoryBytes, 12 * block);
-    assert(plan.diskBytes - states >= plan.outputBytes && plan.diskBytes - states < 3 * plan.outputBytes);
+    // By the model, each window more takes its states behind every block, of teacher and student, and three times its activations.
+    const wide = await planned({ ...scales, steps: 10, text: { ...text, batch: 2 * BATCH } });
+    const states = 2 * a.layers * 4 * BATCH * TIME * a.width, activations = BATCH * TIME * 4 * 4 * (a.width + a.hidden);
+    assertEquals(wide.plan.memoryBytes - some.plan.memoryBytes, states + 3 * activations);
+    assert(plan.diskBytes - spilled >= plan.outputBytes && plan.diskBytes - spilled < 3 * plan.outputBytes);
     const method = tuned(rtn({ bits: 2, group: 4 }), { ...scales, steps: 10 ** 12 });
     const options = { out: `${folder}/out`, seed: 1, device: "cpu", threads: 1, onPlan: () => {} } as const;
     await using quantization = await openQuantization(checkpoint, method, options);
