@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { concat } from "../../lib/tensor/concat.ts";
-import { decodeStates, encodeStates, statesBytes } from "../../lib/pipeline/disk/spilled.ts";
+import { concat } from "../../../lib/tensor/concat.ts";
+import { decodeStates, encodeStates, statesBytes } from "../../../lib/pipeline/disk/spilled.ts";
 
 Deno.test("states come back to eleven bits, whatever the size of the largest", () => {
   for (const largest of [1e-3, 1, 32768, 40000, 65000, 1e9]) {
