@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows }
 import fc from "fast-check";
 import type { Denoiser } from "../../lib/diffusion/denoiser.ts";
 import { dreamSampler, lladaSampler, sample, type Sampler, type SampleState } from "../../lib/diffusion/sampler.ts";
+import { nucleusChoice } from "../../lib/diffusion/sampler_choice.ts";
 import { denoisingTimes, evenCounts, transferShare } from "../../lib/diffusion/schedule.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";
 import { rng } from "../../lib/tensor/rng.ts";
@@ -104,6 +105,15 @@ Deno.test("the last token of a vocabulary counts like any other: as the answer, 
     assertEquals([...tokens], [1, 4, 1], alg);
     assert(!asked[1].includes(1) && asked.at(-1)!.includes(0), `${alg}: ${JSON.stringify(asked)}`);
   }
+  const random = rng(1),
+    choose = (p: number[], temperature: number) =>
+      nucleusChoice(Float32Array.from(p, Math.log), { maskId: 0, temperature, topP: 1, confidence: "entropy", random });
+  // Three tokens as likely as each other are less certain than one of .6 and two of .2, whichever stands last.
+  const third = [1e-9, 1 / 3, 1 / 3, 1 / 3], led = [1e-9, 0.6, 0.2, 0.2];
+  assertAlmostEquals(choose(third, 0).confidence, Math.log(1 / 3), 1e-6);
+  assert(choose(led, 0).confidence > choose(third, 0).confidence);
+  const drawn = new Set(Array.from({ length: 60 }, () => choose(third, 1).token));
+  assertEquals(drawn, new Set([1, 2, 3]));
 });
 
 /** Every sampler of the kit on arbitrary lengths that suit it. */

@@ -21,7 +21,7 @@ const options = readOptions("deno task mutants [options]", {
 /** Tests of a room, those that tell most for their time. */
 const rooms: readonly (readonly [prefix: string, tests: readonly string[]])[] = [
   ["lib/quant/", ["tests/quant", "tests/methods"]],
-  ["lib/methods/daq/", ["tests/methods/daq"]],
+  ["lib/methods/daq/", ["tests/methods/daq", "tests/methods/abmp_test.ts", "tests/methods/allotment_test.ts"]],
   ["lib/methods/", ["tests/methods", "tests/quant"]],
   ["lib/diffusion/", ["tests/diffusion", "tests/evaluate/scoring_test.ts", "tests/tune"]],
   ["lib/evaluate/", ["tests/evaluate"]],

@@ -114,7 +114,7 @@ async function inBlocks(teacher: Model, student: Model, options: Stage): Promise
     kept,
     async keep(layer, { forms, vectors }) {
       await log.flush();
-      await writeParts(file(layer), { forms, arrays: vectors, step: (layer + 1) * steps });
+      await writeParts(file(layer), { forms, arrays: vectors, step: steps });
     },
   };
   const moved = await moveBlocks(teacher, student, { ...options, ...log.listening(options) }, places);

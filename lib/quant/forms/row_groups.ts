@@ -35,7 +35,7 @@ export async function quantizeRowGroups(
  * @throws TypeError unless all are uniform grids of one kind without a map of columns: other forms store what rows share.
  */
 export function joinRows(parts: readonly QuantizedLinear[]): QuantizedLinear {
-  const [{ name, format, config, shape: [, cols] }] = parts;
+  const [first] = parts, { name, format, config, shape: [, cols] } = first;
   for (const q of parts) {
     const alike = q.format === format && q.shape[1] === cols && JSON.stringify(q.config) === JSON.stringify(config);
     if (q.format !== "uniform" || q.tensors.g_idx || !alike) {
@@ -59,7 +59,7 @@ export function joinRows(parts: readonly QuantizedLinear[]): QuantizedLinear {
     config,
     tensors: {
       codes: stream(layers.map(({ codes }) => codes)),
-      scales: { dtype: "F16", shape: [rows, parts[0].tensors.scales.shape[1]], bytes: scales },
+      scales: { dtype: "F16", shape: [rows, first.tensors.scales.shape[1]], bytes: scales },
       ...layers[0].symmetric ? {} : { zeros: stream(layers.map(({ zeros }) => zeros)) },
     },
     report: Object.fromEntries(
