@@ -23,22 +23,24 @@ export const rooms: Readonly<Record<string, string>> = {
   "report": "",
   "nanoworld": "",
   "quant": "",
-  "quant/forms": "quant* format",
-  "methods": "quant quant/forms",
+  "quant/dense": "quant format",
+  "quant/forms": "quant quant/dense format",
+  "quant/tunable": "quant quant/forms quant/dense format",
+  "methods": "quant quant/forms quant/dense",
   "methods/daq": "methods quant quant/forms",
   "diffusion": "",
   "onnx": "",
   "runtime": "onnx",
   "model": "model/families* onnx quant quant/forms runtime* diffusion*",
   "model/families": "model",
-  "packed": "model model/families* onnx quant* quant/forms format runtime*",
+  "packed": "model model/families* onnx quant quant/forms format runtime*",
   "checkpoint/files": "format",
   "checkpoint/hub": "checkpoint/files format",
   "checkpoint/tokenizer": "checkpoint/files format model*",
   "checkpoint":
     "checkpoint/files checkpoint/hub checkpoint/tokenizer packed model model/families quant* runtime format",
   "train": "checkpoint/files model model/families onnx runtime* format diffusion*",
-  "tune": "train model quant* quant/forms diffusion",
+  "tune": "train model quant* quant/forms quant/tunable diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline":
     "pipeline/disk checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
@@ -47,7 +49,7 @@ export const rooms: Readonly<Record<string, string>> = {
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
-  "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant* quant/forms format",
+  "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };
 /** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */
 const doors: readonly string[] = ["mod.ts", "testbed.ts"];
@@ -56,7 +58,10 @@ const exceptions: readonly Edge[] = [
   { from: "scripts/make-world.ts", to: "lib/nanoworld" },
 ];
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
-const pure = "tensor format report nanoworld quant quant/forms methods methods/daq diffusion onnx".split(" ");
+const pure =
+  "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq diffusion onnx".split(
+    " ",
+  );
 
 /** The room of a path: the longest that fits; its name for a file of lib itself, undefined outside of lib or where no room fits. */
 function roomOf(path: string): string | undefined {

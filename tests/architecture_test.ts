@@ -87,7 +87,7 @@ Deno.test("edges between rooms that the table does not allow are found", () => {
   const planted: [string, string, boolean | "types"][] = [
     ["lib/quant/obs.ts", "lib/model/model.ts", true],
     ["lib/quant/obs.ts", "lib/quant/forms/decode.ts", true],
-    ["lib/quant/forms/binary.ts", "lib/quant/method.ts", "types"],
+    ["lib/quant/forms/binary.ts", "lib/quant/method.ts", false],
     ["lib/quant/forms/binary.ts", "lib/methods/daq/group.ts", true],
     ["lib/methods/daq/daq.ts", "lib/methods/abmp.ts", false],
     ["lib/methods/abmp.ts", "lib/methods/daq/daq.ts", true],

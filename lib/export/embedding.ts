@@ -1,5 +1,5 @@
 /** An embedding that is looked up in its stored codes: elementary operators, which every runtime has. */
-import { bytesOf, halvesOf } from "../quant/forms/grouped.ts";
+import { bytesOf, halvesOf } from "../quant/tensors.ts";
 import { unpackBits } from "../format/bits.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import type { Graph, Value } from "../onnx/graph.ts";

@@ -3,7 +3,7 @@ import { codeOf, fitGrid, fitRows } from "../quant/grids.ts";
 import { newFactors } from "../quant/factor.ts";
 import { aliveInputs, readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
-import { type ColumnBlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
+import { type Asymmetry, type ColumnBlockQuantizer, compensateRow, obs } from "../quant/obs.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { NumericalError } from "../tensor/errors.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
@@ -58,10 +58,21 @@ export function gptq(options: GptqOptions): Method {
   );
   // Without static groups an order of columns is stored, which comes from H.
   const rowwise = !actOrder || !!staticGroups;
-  return { name, needsHessian: true, rowwise, quantize: (linear) => quantize(linear, options) };
+  return { name, needsHessian: true, rowwise, quantize: (linear) => quantizeColumns(linear, options) };
 }
 
-async function quantize(linear: LinearInput, options: GptqOptions): Promise<QuantizedLinear> {
+/** What stands beside H where calibration is asymmetric, from the factor of H and the order of columns. */
+export type AsymmetryOf = (
+  U: Matrix64,
+  place: { readonly order?: Int32Array; readonly alive: Matrix | Matrix64; readonly kernels: Kernels },
+) => Promise<Asymmetry | undefined>;
+
+/** The column loop of GPTQ, and of what is built on it. */
+export async function quantizeColumns(
+  linear: LinearInput,
+  options: GptqOptions,
+  asymmetryOf?: AsymmetryOf,
+): Promise<QuantizedLinear> {
   const { kernels = referenceKernels, signal, factors = newFactors() } = linear;
   const { bits, symmetric = false, damping = 0.01, staticGroups = false } = options;
   const original = readWeight(linear);
@@ -86,7 +97,8 @@ async function quantize(linear: LinearInput, options: GptqOptions): Promise<Quan
   const codes = new Uint8Array(rows * cols);
   const { blockSize, panelSize } = columnBlocks(options.blockSize ?? 128, { group: isStatic ? 1 : group, cols });
   const quantizer = columnwise({ options, group, groupOf, isStatic, grids, codes, cols });
-  const { loss } = await obs(W, quantizer, { U: factor.U, blockSize, panelSize, kernels, signal });
+  const asymmetry = await asymmetryOf?.(factor.U, { order, alive: alive.H, kernels });
+  const { loss } = await obs(W, quantizer, { U: factor.U, blockSize, panelSize, asymmetry, kernels, signal });
   const report = { damping: factor.damping, dampingRetries: factor.retries, deadInputs: alive.dead, loss };
   const stored = { rows, cols, bits, group, symmetric, ...grids };
   if (!order) return storeUniform(linear.name, { ...stored, codes }, report);
@@ -147,12 +159,13 @@ interface Columns {
 
 function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: Columns): ColumnBlockQuantizer {
   const { bits, symmetric = false, clip = false, blockSize = 128, legacyGroupFit = false } = options;
-  return async ({ start, end, X, U, W, kernels }) => {
+  return async ({ start, end, X, U, P, W, kernels }) => {
     const { rows } = X, width = end - start;
     if (!isStatic && group > blockSize && start % group === 0) await fitAhead(start);
     const args = {
       x: X.data,
       u: U.data,
+      ...(P ? { p: P.data } : {}),
       width,
       groupOf: groupOf.slice(start, end),
       groups: Math.ceil(cols / group),
@@ -191,6 +204,7 @@ function columnwise({ options, group, groupOf, isStatic, grids, codes, cols }: C
 type ColumnArgs = {
   readonly x: Float32Array;
   readonly u: Float64Array;
+  readonly p?: Float64Array;
   readonly width: number;
   readonly groupOf: Int32Array;
   readonly groups: number;
@@ -211,7 +225,7 @@ export const columnLoop = defineRows({
   module: import.meta.url,
   writes: ["scales", "zeros", "codes", "q", "e"],
   run: (args: ColumnArgs, rowStart, rowEnd) => {
-    const { x, u, width, groupOf, groups, fitEvery, legacyGroupFit, bits, symmetric, clip } = args;
+    const { x, u, p, width, groupOf, groups, fitEvery, legacyGroupFit, bits, symmetric, clip } = args;
     const { scales, zeros, codes, q, e } = args;
     const levels = 2 ** bits - 1;
     const w = new Float64Array(width), before = new Float64Array(width);
@@ -235,7 +249,7 @@ export const columnLoop = defineRows({
     };
     for (row = rowStart; row < rowEnd; row++) {
       for (let j = 0; j < width; j++) before[j] = w[j] = x[row * width + j];
-      compensateRow(w, round, { U: u, width, q, e, offset: row * width, ahead: fitEvery || width });
+      compensateRow(w, round, { U: u, P: p, width, q, e, offset: row * width, ahead: fitEvery || width });
     }
   },
 });
@@ -255,7 +269,7 @@ function permuteColumns(W: Matrix, order: Int32Array): Matrix {
   return out;
 }
 
-function permuteBoth(H: Matrix | Matrix64, order: Int32Array): Matrix64 {
+export function permuteBoth(H: Matrix | Matrix64, order: Int32Array): Matrix64 {
   const n = H.cols, out = matrix64(n, n);
   for (let i = 0; i < n; i++) {
     const from = order[i] * n;

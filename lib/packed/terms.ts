@@ -2,7 +2,8 @@
  * A stored linear as a sum of products that `MatMulNBits` computes. Each term takes some columns of x, times column scales where the form has them, and
  * multiplies with uniform codes: (code - zero) · scale per row and kernel block.
  */
-import { blockOrders, bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.ts";
+import { blockOrders, groupOf } from "../quant/forms/grouped.ts";
+import { bytesOf, halvesOf } from "../quant/tensors.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { rowScalesOf } from "../quant/forms/row_scales.ts";
 import { fillCodes, recode } from "./codes.ts";

@@ -1,6 +1,7 @@
 /** The stored form `uniform` as a product that `MatMulNBits` computes: 2, 4 and 8 bits as they are, three in four, five to seven in eight. */
 import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
-import { bytesOf, groupOf, halvesOf } from "../quant/forms/grouped.ts";
+import { groupOf } from "../quant/forms/grouped.ts";
+import { bytesOf, halvesOf } from "../quant/tensors.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { readUniform } from "../quant/forms/uniform.ts";
 import { fillCodes, recode } from "./codes.ts";
@@ -36,12 +37,16 @@ export function uniformTerms(q: QuantizedLinear, narrow: boolean): StoredTerms {
         `${rows * groups.length} and ${packedBytes(rows * cols, bits)}`,
     );
   }
+  const inScale = q.tensors.in_scale && halvesOf(q, "in_scale");
+  if (inScale && (inScale.length !== cols || order)) {
+    throw new RangeError(`Cannot run "${q.name}" packed: it has ${inScale.length} factors of columns, wanted ${cols}`);
+  }
   const parts: Part[] = bits <= 4
     ? [{ wide: bits > 2 || !narrow ? 4 : 2, shift: 0 }]
     : narrow
     ? [{ wide: 8, shift: 0 }]
     : [{ wide: 4, shift: 4 }, { wide: 4, shift: 0 }];
-  return { terms: parts.map((part) => term(part, q, groups, stream, scales, zeros)), order };
+  return { terms: parts.map((part) => term(part, q, groups, stream, scales, zeros, inScale)), order };
 }
 
 function term(
@@ -51,6 +56,7 @@ function term(
   stream: Uint8Array,
   scales: Float32Array,
   zeros: Uint8Array,
+  inScale: Float32Array | undefined,
 ): Term {
   const bits = Number(config.bits), mask = (1 << wide) - 1;
   const block = kernelBlock(Number(config.group));
@@ -82,7 +88,12 @@ function term(
       }
     });
   }
-  return { rows, block, runs, bits: wide, codes, asStored, scales: runScales, zeros: plain ? undefined : runZeros };
+  const colScale = inScale && new Float32Array(n * block).map((_, k) => {
+    const { from, width } = runs[Math.floor(k / block)], j = k % block;
+    return j < width ? 1 / inScale[from + j] : 0;
+  });
+  const zeroPoints = plain ? undefined : runZeros;
+  return { rows, block, runs, bits: wide, codes, asStored, scales: runScales, zeros: zeroPoints, colScale };
 }
 
 /** Groups in the order of their columns; with `g_idx` the order that brings them together, and the codes in it. */

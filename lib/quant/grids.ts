@@ -5,6 +5,8 @@
  *   asymmetric   lo = min(0, min w), hi = max(0, max w),                    s = (hi - lo) / (2^bits - 1),   z = round(-lo / s)
  *   symmetric    hi = max(-lo, hi), and lo = -hi unless no weight is negative,   the same s,                z = 2^(bits - 1)
  *
+ *   true range   lo = min w, hi = max w,   s = max(hi - lo, 1e-5) / (2^bits - 1),   z = clamp(round(-lo / s), 0, 2^bits - 1)   (AWQ's code)
+ *
  * A group of zeros gets lo, hi = -1, 1. A symmetric group without negative weights keeps lo = 0 and wastes half its levels, as there.
  * Scales are computed in float32, as everywhere in the field, so that codes agree with it.
  */
@@ -18,6 +20,8 @@ export interface GridOptions {
   readonly symmetric: boolean;
   /** Search the range, shrunk by 0 to 79 %, that has the least sum of |ŵ - w|^2.4 in each row and group. */
   readonly clip: boolean;
+  /** Take the range of the weights as it is, whether it holds zero or not. */
+  readonly trueRange?: boolean;
 }
 
 /** A fitted grid. */
@@ -43,17 +47,17 @@ export interface GridRange extends GridOptions {
 
 /** Fits `grid` to the weights in `range` of `w`, a row of float32 or float64. */
 export function fitGrid(w: Float32Array | Float64Array, grid: Grid, range: GridRange): void {
-  const { start, end, symmetric } = range;
-  let lo = 0, hi = 0;
+  const { start, end, symmetric, trueRange } = range;
+  let lo = trueRange ? Infinity : 0, hi = trueRange ? -Infinity : 0;
   for (let j = start; j < end; j++) {
     if (w[j] < lo) lo = w[j];
-    else if (w[j] > hi) hi = w[j];
+    if (w[j] > hi) hi = w[j];
   }
   if (symmetric) {
     hi = Math.max(-lo, hi);
     if (lo < 0) lo = -hi;
   }
-  if (lo === 0 && hi === 0) {
+  if (lo === 0 && hi === 0 && !trueRange) {
     lo = -1;
     hi = 1;
   }
@@ -67,7 +71,13 @@ interface Ends {
   readonly hi: number;
 }
 
-function setGrid(grid: Grid, { bits, symmetric }: GridOptions, { lo, hi }: Ends): void {
+function setGrid(grid: Grid, { bits, symmetric, trueRange }: GridOptions, { lo, hi }: Ends): void {
+  if (trueRange) {
+    const top = 2 ** bits - 1;
+    grid.scale = Math.fround(Math.max(Math.fround(hi - lo), 1e-5) / top);
+    grid.zero = Math.min(top, Math.max(0, -roundHalfEven(Math.fround(lo / grid.scale))));
+    return;
+  }
   const scale = Math.fround(Math.fround(hi - lo) / (2 ** bits - 1));
   grid.scale = scale;
   grid.zero = symmetric ? 2 ** (bits - 1) : roundHalfEven(Math.fround(-lo / scale));
@@ -111,10 +121,14 @@ export const fitRows = defineRows({
   name: "grids.fit",
   module: import.meta.url,
   writes: ["scales", "zeros"],
-  run: (args: GridArgs & { readonly symmetric: boolean; readonly clip: boolean }, rowStart, rowEnd) => {
-    const { w, cols, group, bits, symmetric, clip, scales, zeros } = args;
+  run: (
+    args: GridArgs & { readonly symmetric: boolean; readonly clip: boolean; readonly trueRange?: boolean },
+    rowStart,
+    rowEnd,
+  ) => {
+    const { w, cols, group, bits, symmetric, clip, trueRange, scales, zeros } = args;
     const groups = Math.ceil(cols / group);
-    const grid = { scale: 1, zero: 0 }, range = { start: 0, end: 0, bits, symmetric, clip };
+    const grid = { scale: 1, zero: 0 }, range = { start: 0, end: 0, bits, symmetric, clip, trueRange };
     for (let i = rowStart; i < rowEnd; i++) {
       for (let g = 0; g < groups; g++) {
         range.start = i * cols + g * group;

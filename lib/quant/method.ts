@@ -17,7 +17,16 @@ export interface StoredTensor {
 export interface QuantizedLinear {
   readonly name: string;
   /** Which decoder reads it: a key of `formats` in `forms/decode.ts`. */
-  readonly format: "uniform" | "binary" | "levels";
+  readonly format:
+    | "uniform"
+    | "binary"
+    | "levels"
+    | "mixed"
+    | "two-groups"
+    | "ternary"
+    | "additive"
+    | "subset-sum"
+    | "sigma-delta";
   /** `[out, in]` of the weight. */
   readonly shape: readonly [number, number];
   /** Small scalars the decoder needs, as they stand in `quantization_config` (bits, group, symmetric, ...). */
@@ -35,6 +44,10 @@ export interface LinearInput {
   readonly W: MatrixLike;
   /** Second moment 2 XᵀX (any positive multiple) `[in, in]`; methods that need no data ignore it. */
   readonly H?: MatrixLike;
+  /** (2 / N) Σ (x̃ - x) xᵀ `[in, in]` on the scale of H, x̃ being what the linear reads in full precision; for methods that want `drift`. */
+  readonly D?: MatrixLike;
+  /** Some of the inputs x behind H, `[tokens, in]`, evenly from all of the calibration; for methods that want `inputs`. */
+  readonly X?: MatrixLike;
   /** Where the factor of H is kept for the linears that share it (`newFactors`); without, a method factors H for itself. */
   readonly factors?: Factors;
   /** The arithmetic to use; plain loops by default. */
@@ -48,7 +61,16 @@ export interface Method {
   readonly name: string;
   /** Whether `quantize` reads `H`, so that the pipeline can spare the calibration pass. */
   readonly needsHessian: boolean;
+  /** What `quantize` reads beside H, so that the pipeline carries it. */
+  readonly wants?: {
+    /** `D`: the pipeline then sends the calibration through the full-precision model too. */
+    readonly drift?: boolean;
+    /** Rows of `X`, at most. */
+    readonly inputs?: number;
+  };
   quantize(linear: LinearInput): Promise<QuantizedLinear>;
+  /** For methods that choose something for all linears that share an input: what then quantises them, one after another. */
+  together?(set: readonly LinearInput[]): Promise<Method>;
   /** Whether it quantises rows independently given H and stores nothing that they share, so that groups of rows may have each an H of its own. */
   readonly rowwise?: boolean;
   /** For methods that share a budget among all linears of a model: the pipeline scores every linear at full precision, then binds the answer. */

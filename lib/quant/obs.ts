@@ -10,8 +10,8 @@
  */
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix, type Matrix64, matrix64 } from "../tensor/matrix.ts";
-import { defineRows } from "../tensor/row_loop.ts";
 import { newScratch, type Scratch } from "../tensor/scratch.ts";
+import { type Compensation, errorRows } from "./block_error.ts";
 
 /** What a quantiser of column blocks sees. */
 export interface ColumnBlock {
@@ -22,6 +22,8 @@ export interface ColumnBlock {
   readonly X: Matrix;
   /** U_bb, upper triangular `[width, width]` float64. */
   readonly U: Matrix64;
+  /** P_bb `[width, width]` float64, for column-wise quantisers, where the loop has an asymmetry. */
+  readonly P?: Matrix64;
   /** The running weights `[rows, columns]`, to read: columns from `start` to the end of the panel are compensated, those after it are not yet. */
   readonly W: Matrix;
   readonly kernels: Kernels;
@@ -34,10 +36,15 @@ export interface ObsStep {
   readonly E?: Matrix;
 }
 
-export type ColumnBlockQuantizer = (columnBlock: ColumnBlock) => Promise<ObsStep> | ObsStep;
+/** What is passed on beside the errors where inputs of the quantised layer are not those of the full-precision one (`asymmetric.ts`). */
+export interface Asymmetry {
+  /** Strictly upper triangular `[columns, columns]`: column j adds w_j P[j, later], w_j being the weight just before it was rounded. */
+  readonly P: Matrix64;
+  /** Later column blocks get Q_b P[b, later] instead: the released code has overwritten W_b by then. */
+  readonly legacyCrossBlock: boolean;
+}
 
-/** `exact`: (X - Q) U_bb⁻¹. `diagonal`: (X - Q) / diag(U_bb), the shortcut of the binarisation codes. `none`: nothing is passed on. */
-export type Compensation = "exact" | "diagonal" | "none";
+export type ColumnBlockQuantizer = (columnBlock: ColumnBlock) => Promise<ObsStep> | ObsStep;
 
 export interface ObsOptions {
   /** Upper triangular `[columns, columns]` with H⁻¹ = UᵀU. */
@@ -47,6 +54,7 @@ export interface ObsOptions {
   /** Columns that are brought up to date together, at least a block: for quantisers that look ahead of their block. */
   readonly panelSize?: number;
   readonly compensation?: Compensation;
+  readonly asymmetry?: Asymmetry;
   readonly kernels?: Kernels;
   readonly signal?: AbortSignal;
 }
@@ -66,15 +74,15 @@ export interface ObsResult {
  * @throws TypeError when U does not fit W; RangeError for sizes that are not positive integers or a panel smaller than a block.
  */
 export async function obs(W: Matrix, quantizer: ColumnBlockQuantizer, options: ObsOptions): Promise<ObsResult> {
-  const { U, blockSize = 128, panelSize = blockSize, compensation = "exact", kernels = referenceKernels, signal } =
-    options;
+  const { U, blockSize = 128, panelSize = blockSize, compensation = "exact", asymmetry, signal } = options;
+  const { kernels = referenceKernels } = options;
   const { rows, cols } = W;
   checkSizes(W, U, { blockSize, panelSize });
   const running = matrix(rows, cols, W.data.slice());
   const Q = matrix(rows, cols);
   const errorsT = matrix(cols, rows);
   const passesOn = compensation !== "none", scratch = newScratch();
-  const passing = { errorsT, U, kernels, scratch };
+  const passing = { errorsT, U, Q, asymmetry, kernels, scratch };
   let loss = 0;
   for (let panelStart = 0; panelStart < cols; panelStart += panelSize) {
     const panelEnd = Math.min(panelStart + panelSize, cols);
@@ -84,7 +92,8 @@ export async function obs(W: Matrix, quantizer: ColumnBlockQuantizer, options: O
       const end = Math.min(start + blockSize, panelEnd);
       const X = sliceColumns(running, { start, end });
       const Ubb = sliceSquare(U, { start, end });
-      const step = await quantizer({ start, end, X, U: Ubb, W: running, kernels });
+      const P = asymmetry && sliceSquare(asymmetry.P, { start, end });
+      const step = await quantizer({ start, end, X, U: Ubb, P, W: running, kernels });
       pasteColumns(step.Q, Q, { start });
       let E = step.E;
       if (!E) {
@@ -114,10 +123,12 @@ export interface RowOfBlock {
   readonly offset: number;
   /** `round` reads entries after w_j only at columns that are multiples of this, 1 by default; the larger, the fewer passes over the row. */
   readonly ahead?: number;
+  /** P_bb of an asymmetry, row-major `[width, width]` float64. */
+  readonly P?: Float64Array;
 }
 
 /**
- * One row through its column block, column by column: q_j = round(j, w_j), e_j = (w_j - q_j) / U_jj, w_p -= e_j U_jp for p > j.
+ * One row through its column block, column by column: q_j = round(j, w_j), e_j = (w_j - q_j) / U_jj, w_p -= e_j U_jp for p > j; with P also w_p += w_j P_jp.
  *
  * @param w running weights of the row, `[width]` float64; on return it holds the errors, which `e` has in float32
  * @param round the value that weight w of column j (within the block) becomes; it may read `w` from j on, to fit a grid at the start of a group
@@ -125,15 +136,17 @@ export interface RowOfBlock {
 export function compensateRow(
   w: Float64Array,
   round: (j: number, w: number) => number,
-  { U, width, q, e, offset, ahead = 1 }: RowOfBlock,
+  { U, width, q, e, offset, ahead = 1, P }: RowOfBlock,
 ): void {
   // Four columns share one pass over the rest of the row: the same subtractions in the same order, with a quarter of the loads and stores.
-  const run = ahead >= width || ahead % 4 === 0 ? 4 : 1;
+  const run = !P && (ahead >= width || ahead % 4 === 0) ? 4 : 1;
   for (let first = 0; first < width; first += run) {
     const end = Math.min(first + run, width);
+    let before = 0;
     for (let j = first; j < end; j++) {
-      const value = round(j, w[j]);
-      const error = (w[j] - value) / U[j * width + j];
+      before = w[j];
+      const value = round(j, before);
+      const error = (before - value) / U[j * width + j];
       for (let p = j + 1; p < end; p++) w[p] -= error * U[j * width + p];
       q[offset + j] = value;
       e[offset + j] = error;
@@ -142,6 +155,7 @@ export function compensateRow(
     const row0 = first * width, e0 = w[first];
     if (run === 1) {
       for (let p = end; p < width; p++) w[p] -= e0 * U[row0 + p];
+      if (P) { for (let p = end; p < width; p++) w[p] += before * P[row0 + p]; }
       continue;
     }
     const row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
@@ -152,58 +166,11 @@ export function compensateRow(
   }
 }
 
-/** The error that a column block passes on when its columns were rounded all at once, `[rows, width]`; U is U_bb. */
-export function blockError(
-  X: Matrix,
-  Q: Matrix,
-  { U, compensation }: { readonly U: Matrix64; readonly compensation: Compensation },
-): Matrix {
-  const E = matrix(X.rows, X.cols);
-  const args = { width: X.cols, exact: compensation === "exact", x: X.data, q: Q.data, u: U.data, e: E.data };
-  errorRows.run(args, 0, X.rows);
-  return E;
-}
-
-type ErrorArgs = {
-  readonly width: number;
-  readonly exact: boolean;
-  readonly x: Float32Array;
-  readonly q: Float32Array;
-  readonly u: Float64Array;
-  readonly e: Float32Array;
-};
-
-export const errorRows = defineRows({
-  name: "obs.errors",
-  module: import.meta.url,
-  writes: ["e"],
-  run: ({ width, exact, x, q, u, e }: ErrorArgs, rowStart, rowEnd) => {
-    const left = new Float64Array(width);
-    for (let i = rowStart; i < rowEnd; i++) {
-      const at = i * width;
-      for (let j = 0; j < width; j++) left[j] = x[at + j] - q[at + j];
-      for (let first = 0; first < width; first += 4) {
-        const end = Math.min(first + 4, width);
-        for (let j = first; j < end; j++) {
-          const error = left[j] / u[j * width + j];
-          if (exact) { for (let p = j + 1; p < end; p++) left[p] -= error * u[j * width + p]; }
-          e[at + j] = error;
-          left[j] = error;
-        }
-        if (!exact) continue;
-        const row0 = first * width, row1 = row0 + width, row2 = row1 + width, row3 = row2 + width;
-        const e0 = left[first], e1 = left[first + 1], e2 = left[first + 2], e3 = left[first + 3];
-        for (let p = end; p < width; p++) {
-          left[p] = left[p] - e0 * u[row0 + p] - e1 * u[row1 + p] - e2 * u[row2 + p] - e3 * u[row3 + p];
-        }
-      }
-    }
-  },
-});
-
 interface Passing {
   readonly errorsT: Matrix;
   readonly U: Matrix64;
+  readonly Q: Matrix;
+  readonly asymmetry?: Asymmetry;
   /** Columns [start, end) whose errors are passed on, and those that they are passed on to. */
   readonly from: readonly [number, number];
   readonly to: readonly [number, number];
@@ -211,20 +178,33 @@ interface Passing {
   readonly scratch: Scratch;
 }
 
-/** W[:, to] -= E[:, from] U[from, to]. */
-async function compensate(W: Matrix, { errorsT, U, from, to, kernels, scratch }: Passing): Promise<void> {
+/** W[:, to] -= E[:, from] U[from, to], with an asymmetry also W[:, to] += V[:, from] P[from, to] for V the weights before rounding, Q + E diag(U). */
+async function compensate(W: Matrix, { errorsT, U, Q, asymmetry, from, to, kernels, scratch }: Passing): Promise<void> {
   const [fromStart, fromEnd] = from, [toStart, toEnd] = to;
   const inner = fromEnd - fromStart, width = toEnd - toStart, { rows, cols } = W;
   if (inner === 0 || width === 0) return;
   const factor = scratch.float32("factor", inner, width), out = scratch.float32("update", rows, width);
+  const place = (p: number) => (fromStart + p) * cols + toStart;
   for (let p = 0; p < inner; p++) {
-    const at = (fromStart + p) * cols + toStart;
-    factor.data.set(U.data.subarray(at, at + width), p * width);
+    factor.data.set(U.data.subarray(place(p), place(p) + width), p * width);
+    if (!asymmetry || asymmetry.legacyCrossBlock) continue;
+    const { P } = asymmetry, diagonal = U.data[(fromStart + p) * (cols + 1)];
+    for (let j = 0; j < width; j++) factor.data[p * width + j] -= diagonal * P.data[place(p) + j];
   }
   const errors = matrix(inner, rows, errorsT.data.subarray(fromStart * rows, fromEnd * rows));
-  const update = (await kernels.gemm(errors, factor, { transA: true, out })).data;
-  for (let i = 0; i < rows; i++) {
-    const at = i * cols + toStart;
+  subtract(W, (await kernels.gemm(errors, factor, { transA: true, out })).data, { start: toStart, end: toEnd });
+  if (!asymmetry) return;
+  for (let p = 0; p < inner; p++) {
+    for (let j = 0; j < width; j++) factor.data[p * width + j] = -asymmetry.P.data[place(p) + j];
+  }
+  const made = sliceColumns(Q, { start: fromStart, end: fromEnd, out: scratch.float32("made", rows, inner) });
+  subtract(W, (await kernels.gemm(made, factor, { out })).data, { start: toStart, end: toEnd });
+}
+
+function subtract(W: Matrix, update: Float32Array, { start, end }: Columns): void {
+  const width = end - start;
+  for (let i = 0; i < W.rows; i++) {
+    const at = i * W.cols + start;
     for (let j = 0; j < width; j++) W.data[at + j] -= update[i * width + j];
   }
 }

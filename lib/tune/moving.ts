@@ -2,8 +2,8 @@
 import type { BlockWeight } from "../model/architecture.ts";
 import type { BlockTensors } from "../model/engine.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import type { Scales, Tunable } from "../quant/forms/tunable.ts";
-import { tunable } from "../quant/forms/tunable_forms.ts";
+import type { Scales, Tunable } from "../quant/tunable/tunable.ts";
+import { tunable } from "../quant/tunable/forms.ts";
 import { bfloat16ToFloat, floatToBfloat16, floatToHalf, halfToFloat } from "../tensor/half.ts";
 import { Adam, meanSize } from "./adam.ts";
 import type { Rates } from "./options.ts";

@@ -5,7 +5,7 @@
  *
  * with λ zero by default and x the states that leave a half. That term keeps what the text does not ask for. Block by block, it is all there is.
  *
- * Scales follow their gradients, which those of the decoded weights give (`quant/forms/tunable.ts`). Codes follow latents, one a weight, that start at the
+ * Scales follow their gradients, which those of the decoded weights give (`quant/tunable/tunable.ts`). Codes follow latents, one a weight, that start at the
  * decoded weight and take the gradient of the decoded weight as their own (straight-through). What the forward pass sees in every step is what would be stored.
  */
 import type { Model } from "../model/model.ts";

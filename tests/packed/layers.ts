@@ -1,5 +1,6 @@
 /** Made-up stored linears of every form and shape, with random codes: what the packed nodes are tested and timed on. */
-import { bytesTensor, halvesTensor, storeOrders } from "../../lib/quant/forms/grouped.ts";
+import { storeOrders } from "../../lib/quant/forms/grouped.ts";
+import { bytesTensor, halvesTensor } from "../../lib/quant/tensors.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
 import { storeUniform } from "../../lib/quant/forms/uniform.ts";
 import { concat } from "../../lib/tensor/concat.ts";

@@ -1,7 +1,7 @@
 /** What can be chosen of DAQ, and the three named settings. A profile is a plain record of options, so that every ablation is a value. */
 import type { Abmp } from "../abmp.ts";
 import type { Allotment } from "../allotment.ts";
-import type { Compensation } from "../../quant/obs.ts";
+import type { Compensation } from "../../quant/block_error.ts";
 
 export type DaqProfile = "paper" | "official" | "plus";
 

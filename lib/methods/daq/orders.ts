@@ -6,7 +6,7 @@ import { evenOrders } from "../allotment.ts";
 import { fitGroup, marginals } from "./fit.ts";
 import type { DaqOptions, DaqSettings } from "./options.ts";
 import { planes } from "./planes.ts";
-import { blockError } from "../../quant/obs.ts";
+import { blockError } from "../../quant/block_error.ts";
 
 export interface OrdersInput {
   readonly name: string;

@@ -1,7 +1,8 @@
 /** The stored form `binary`: per group of columns, K sign planes, fp16 row scales and fp16 column scales (Eq. 3 of Quant-dLLM). */
 import { packedBytes, unpackBits } from "../../format/bits.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
-import { blockOrders, bytesOf, groupOf, halvesOf } from "./grouped.ts";
+import { blockOrders, groupOf } from "./grouped.ts";
+import { bytesOf, halvesOf } from "../tensors.ts";
 import type { Decoder } from "../method.ts";
 import { rowScalesOf } from "./row_scales.ts";
 

@@ -2,14 +2,18 @@
 import type { Matrix } from "../../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
 import { decodeLevels } from "./levels.ts";
+import { decodeTwoGroups } from "../dense/two_groups.ts";
+import { decodeMixed } from "./mixed.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
 import { decodeUniform } from "./uniform.ts";
 
 /** The decoder of each stored form. */
-export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
+export const formats: Readonly<Partial<Record<QuantizedLinear["format"], Decoder>>> = {
   uniform: decodeUniform,
   binary: decodeBinary,
   levels: decodeLevels,
+  mixed: decodeMixed,
+  "two-groups": decodeTwoGroups,
 };
 
 /**

@@ -9,7 +9,8 @@
  */
 import { packedBytes, unpackBits } from "../../format/bits.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
-import { blockOrders, bytesOf, groupOf, halvesOf } from "./grouped.ts";
+import { blockOrders, groupOf } from "./grouped.ts";
+import { bytesOf, halvesOf } from "../tensors.ts";
 import type { Decoder } from "../method.ts";
 import { rowScalesOf } from "./row_scales.ts";
 

@@ -38,7 +38,7 @@ export function joinRows(parts: readonly QuantizedLinear[]): QuantizedLinear {
   const [first] = parts, { name, format, config, shape: [, cols] } = first;
   for (const q of parts) {
     const alike = q.format === format && q.shape[1] === cols && JSON.stringify(q.config) === JSON.stringify(config);
-    if (q.format !== "uniform" || q.tensors.g_idx || !alike) {
+    if (q.format !== "uniform" || q.tensors.g_idx || q.tensors.in_scale || !alike) {
       throw new TypeError(
         `Cannot join the rows of "${name}": a part has the form "${q.format}" ${JSON.stringify(q.config)}; ` +
           "wanted uniform grids of one kind, their groups of neighbouring columns",

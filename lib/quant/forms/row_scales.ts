@@ -8,7 +8,7 @@
  */
 import { roundToHalf } from "../../tensor/half.ts";
 import { roundHalfEven } from "../../tensor/rounding.ts";
-import { bytesOf, halvesOf, halvesTensor } from "./grouped.ts";
+import { bytesOf, halvesOf, halvesTensor } from "../tensors.ts";
 import type { Method, QuantizedLinear, StoredTensor } from "../method.ts";
 
 const STEPS = 255;

@@ -2,7 +2,8 @@
 import { packBits, packedBytes, unpackBits } from "../../format/bits.ts";
 import { concat } from "../../tensor/concat.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
-import { blockOrders, bytesOf, bytesTensor, groupOf } from "./grouped.ts";
+import { blockOrders, groupOf } from "./grouped.ts";
+import { bytesOf, bytesTensor } from "../tensors.ts";
 import { rowScaleBits } from "./row_scales.ts";
 
 /**

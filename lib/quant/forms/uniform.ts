@@ -1,7 +1,7 @@
 /**
  * The stored form of uniform grids, format "uniform". Tensors: `codes` U8, one stream of `bits`-bit codes in row-major order, least significant bit
  * first; `scales` F16 `[out, groups]`; `zeros` U8, a stream of `bits`-bit zero points `[out, groups]`, absent for symmetric grids (z = 2^(bits - 1));
- * `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
+ * `in_scale` F16 `[in]`, absent without: what stands in the codes is W diag(in_scale), so that the weight is s (q - z) / in_scale. `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
  */
 import { packBits, unpackBits } from "../../format/bits.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
@@ -25,11 +25,13 @@ export interface UniformLayer {
   readonly zeros: Uint8Array;
   /** The group of each column `[cols]`, when groups are not runs of neighbouring columns. */
   readonly groupOf?: Int32Array;
+  /** Factors of the columns `[cols]` float32, numbers of fp16. */
+  readonly inScale?: Float32Array;
 }
 
 /** Packs a layer; scales are rounded to fp16. Throws `RangeError` when a scale is beyond fp16. */
 export function storeUniform(name: string, layer: UniformLayer, report: QuantizedLinear["report"]): QuantizedLinear {
-  const { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf } = layer;
+  const { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, inScale } = layer;
   const groups = Math.ceil(cols / group);
   const halves = floatToHalf(scales);
   const beyond = halves.findIndex((bits) => (bits & 0x7c00) === 0x7c00);
@@ -44,6 +46,7 @@ export function storeUniform(name: string, layer: UniformLayer, report: Quantize
   };
   if (!symmetric) tensors.zeros = stream(zeros, bits);
   if (groupOf) tensors.g_idx = storeIndices(groupOf, groups);
+  if (inScale) tensors.in_scale = { dtype: "F16", shape: [cols], bytes: new Uint8Array(floatToHalf(inScale).buffer) };
   return { name, format: "uniform", shape: [rows, cols], config: { bits, group, symmetric }, tensors, report };
 }
 
@@ -55,12 +58,13 @@ export function readUniform({ shape: [rows, cols], config, tensors }: QuantizedL
   const codes = unpackBits(tensors.codes.bytes, bits, rows * cols);
   const zeros = symmetric ? new Uint8Array(count).fill(2 ** (bits - 1)) : unpackBits(tensors.zeros.bytes, bits, count);
   const groupOf = tensors.g_idx && readIndices(tensors.g_idx);
-  return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf };
+  const inScale = tensors.in_scale && halfToFloat(new Uint16Array(tensors.in_scale.bytes.slice().buffer));
+  return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, inScale };
 }
 
-/** The weight that a stored uniform layer stands for: s (q - z), exact in float32. */
+/** The weight that a stored uniform layer stands for: s (q - z), exact in float32, and that by factors of the columns where there are some. */
 export const decodeUniform: Decoder = (q): Matrix => {
-  const { rows, cols, group, codes, scales, zeros, groupOf } = readUniform(q);
+  const { rows, cols, group, codes, scales, zeros, groupOf, inScale } = readUniform(q);
   const groups = Math.ceil(cols / group);
   const W = matrix(rows, cols), out = W.data;
   for (let i = 0; i < rows; i++) {
@@ -77,6 +81,7 @@ export const decodeUniform: Decoder = (q): Matrix => {
       for (let p = i * cols + g * group; p < end; p++) out[p] = scale * (codes[p] - zero);
     }
   }
+  if (inScale) { for (let p = 0; p < out.length; p++) out[p] /= inScale[p % cols]; }
   return W;
 };
 

@@ -8,7 +8,7 @@ import { planes as kind } from "../../../lib/methods/daq/planes.ts";
 import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
 import { rsr } from "../../../lib/methods/daq/rsr.ts";
 import { recodeInTurn } from "../../../lib/methods/daq/signs.ts";
-import { blockError } from "../../../lib/quant/obs.ts";
+import { blockError } from "../../../lib/quant/block_error.ts";
 import { refine } from "../../../lib/methods/daq/refine.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";
 import { referenceKernels as kernels } from "../../../lib/tensor/kernels.ts";

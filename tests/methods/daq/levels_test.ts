@@ -6,7 +6,7 @@ import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
 import { levels, type LevelsOptions, uniformLevels as kind } from "../../../lib/methods/daq/levels.ts";
 import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
 import { rsr } from "../../../lib/methods/daq/rsr.ts";
-import { blockError } from "../../../lib/quant/obs.ts";
+import { blockError } from "../../../lib/quant/block_error.ts";
 import { refine } from "../../../lib/methods/daq/refine.ts";
 import { formBytes } from "../../../lib/quant/forms/size.ts";
 import { dequantize, storedBits } from "../../../lib/quant/forms/decode.ts";

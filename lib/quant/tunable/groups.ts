@@ -7,8 +7,9 @@
 import { packBits, packedBytes, unpackBits } from "../../format/bits.ts";
 import { concat } from "../../tensor/concat.ts";
 import type { QuantizedLinear } from "../method.ts";
-import { blockOrders, bytesOf, bytesTensor, groupOf, halvesOf, halvesTensor } from "./grouped.ts";
-import { rowScalesOf, rowScaleTensors } from "./row_scales.ts";
+import { blockOrders, groupOf } from "../forms/grouped.ts";
+import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { rowScalesOf, rowScaleTensors } from "../forms/row_scales.ts";
 import { addGradients, decode, follow, followLevels, type Group } from "./group_loops.ts";
 import type { Scales, Tunable } from "./tunable.ts";
 

@@ -1,8 +1,8 @@
 /** From a stored linear to what can be tuned of it, by its form. */
 import type { QuantizedLinear } from "../method.ts";
 import type { Tunable } from "./tunable.ts";
-import { tunableGroups } from "./tunable_groups.ts";
-import { tunableUniform } from "./tunable_uniform.ts";
+import { tunableGroups } from "./groups.ts";
+import { tunableUniform } from "./uniform.ts";
 
 /** A stored linear as it can be tuned. Throws `TypeError` for an unknown form, or one without a tensor that it needs. */
 export function tunable(q: QuantizedLinear): Tunable {

@@ -1,15 +1,15 @@
-/** The stored form `uniform` in motion: w = s (q - z), dL/ds = Σ G (q - z) over the weights of a row and group. Zero points stay. */
+/** The stored form `uniform` in motion: w = s (q - z) / c, dL/ds = Σ G (q - z) / c over the weights of a row and group. Zero points and factors c of columns stay. */
 import { packBits } from "../../format/bits.ts";
 import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
 import { roundHalfEven } from "../../tensor/rounding.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
 import type { Latents, Tunable } from "./tunable.ts";
-import { readUniform } from "./uniform.ts";
+import { readUniform } from "../forms/uniform.ts";
 
 export function tunableUniform(given: QuantizedLinear): Tunable {
-  const { rows, cols, bits, group, codes, zeros, scales: held, groupOf } = readUniform(given);
+  const { rows, cols, bits, group, codes, zeros, scales: held, groupOf, inScale } = readUniform(given);
   const groups = Math.ceil(cols / group), top = 2 ** bits - 1;
-  const scales = { scales: held };
+  const scales = { scales: held }, c = inScale ?? new Float32Array(cols).fill(1);
   const groupAt = groupOf ?? Int32Array.from({ length: cols }, (_, j) => Math.floor(j / group));
   let q = given, s: Float32Array = held.slice(), moved = false;
 
@@ -19,7 +19,7 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
       for (let j = 0; j < cols; j++, at++) {
         const g = i * groups + groupAt[j], scale = s[g], zero = zeros[g], old = codes[at];
         if (scale === 0) continue;
-        const w = latents[at];
+        const w = latents[at] * c[j];
         // Half a step beyond a boundary moves a code, so that a latent on the boundary leaves it.
         const offset = w / scale + zero - old;
         if (Math.abs(offset) > 0.5) {
@@ -28,7 +28,7 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
           codes[at] = code;
         }
         const a = reach * (scale * -zero), b = reach * (scale * (top - zero));
-        latents[at] = Math.min(Math.max(a, b), Math.max(Math.min(a, b), w));
+        latents[at] = Math.min(Math.max(a, b), Math.max(Math.min(a, b), w)) / c[j];
       }
     }
     return changed;
@@ -49,7 +49,7 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
       for (let i = 0, at = 0; i < rows; i++) {
         for (let j = 0; j < cols; j++, at++) {
           const g = i * groups + groupAt[j];
-          W[at] = s[g] * (codes[at] - zeros[g]);
+          W[at] = s[g] * (codes[at] - zeros[g]) / c[j];
         }
       }
       moved ||= changed > 0;
@@ -60,13 +60,15 @@ export function tunableUniform(given: QuantizedLinear): Tunable {
       for (let i = 0, at = 0; i < rows; i++) {
         for (let j = 0; j < cols; j++, at++) {
           const g = i * groups + groupAt[j];
-          out[g] += G[at] * (codes[at] - zeros[g]);
+          out[g] += G[at] * (codes[at] - zeros[g]) / c[j];
         }
       }
     },
     halfCell() {
       let sum = 0;
-      for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) sum += Math.abs(s[i * groups + groupAt[j]]) / 2;
+      for (let i = 0; i < rows; i++) {
+        for (let j = 0; j < cols; j++) sum += Math.abs(s[i * groups + groupAt[j]] / c[j]) / 2;
+      }
       return sum / (rows * cols);
     },
     stored() {

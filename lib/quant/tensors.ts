@@ -1,0 +1,30 @@
+/** Tensors of stored forms: written, and read with errors that name the linear and the tensor. */
+import { halfToFloat } from "../tensor/half.ts";
+import type { QuantizedLinear, StoredTensor } from "./method.ts";
+
+/** The bytes of a tensor. Throws `TypeError` when it is missing. */
+export function bytesOf(q: QuantizedLinear, name: string): Uint8Array {
+  const found = q.tensors[name];
+  if (!found) throw new TypeError(`Cannot decode "${q.name}": the tensor ${name} is missing`);
+  return found.bytes;
+}
+
+/** The numbers of an F16 tensor. Throws `TypeError` when it is missing, `RangeError` when its bytes are odd in number. */
+export function halvesOf(q: QuantizedLinear, name: string): Float32Array {
+  const bytes = bytesOf(q, name);
+  if (bytes.length % 2 !== 0) {
+    throw new RangeError(`Cannot decode "${q.name}": ${name} has ${bytes.length} bytes, wanted whole fp16 numbers`);
+  }
+  // A copy, since bytes read from a file may start at an odd offset.
+  return halfToFloat(new Uint16Array(bytes.slice().buffer));
+}
+
+/** A U8 tensor of one dimension. */
+export function bytesTensor(bytes: Uint8Array): StoredTensor {
+  return { dtype: "U8", shape: [bytes.length], bytes };
+}
+
+/** An F16 tensor; values are rounded to fp16. */
+export function halvesTensor(values: Float32Array | Float64Array, shape: readonly number[]): StoredTensor {
+  return { dtype: "F16", shape, bytes: new Uint8Array(Float16Array.from(values).buffer) };
+}
