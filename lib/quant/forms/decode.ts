@@ -2,6 +2,8 @@
 import type { Matrix } from "../../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
 import { decodeLevels } from "./levels.ts";
+import { decodeSubsetSum } from "../dense/subset_sum.ts";
+import { decodeTernary } from "../dense/ternary.ts";
 import { decodeTwoGroups } from "../dense/two_groups.ts";
 import { decodeMixed } from "./mixed.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
@@ -14,6 +16,8 @@ export const formats: Readonly<Partial<Record<QuantizedLinear["format"], Decoder
   levels: decodeLevels,
   mixed: decodeMixed,
   "two-groups": decodeTwoGroups,
+  ternary: decodeTernary,
+  "subset-sum": decodeSubsetSum,
 };
 
 /**
