@@ -2,6 +2,7 @@
 import type { Matrix } from "../../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
 import { decodeLevels } from "./levels.ts";
+import { decodeSigmaDelta } from "../dense/sigma_delta.ts";
 import { decodeSubsetSum } from "../dense/subset_sum.ts";
 import { decodeTernary } from "../dense/ternary.ts";
 import { decodeTwoGroups } from "../dense/two_groups.ts";
@@ -17,6 +18,7 @@ export const formats: Readonly<Partial<Record<QuantizedLinear["format"], Decoder
   mixed: decodeMixed,
   "two-groups": decodeTwoGroups,
   ternary: decodeTernary,
+  "sigma-delta": decodeSigmaDelta,
   "subset-sum": decodeSubsetSum,
 };
 
