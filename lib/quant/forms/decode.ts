@@ -2,6 +2,7 @@
 import type { Matrix } from "../../tensor/matrix.ts";
 import { decodeBinary } from "./binary.ts";
 import { decodeLevels } from "./levels.ts";
+import { decodeAdditive } from "../dense/additive.ts";
 import { decodeSigmaDelta } from "../dense/sigma_delta.ts";
 import { decodeSubsetSum } from "../dense/subset_sum.ts";
 import { decodeTernary } from "../dense/ternary.ts";
@@ -11,13 +12,14 @@ import type { Decoder, QuantizedLinear } from "../method.ts";
 import { decodeUniform } from "./uniform.ts";
 
 /** The decoder of each stored form. */
-export const formats: Readonly<Partial<Record<QuantizedLinear["format"], Decoder>>> = {
+export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
   uniform: decodeUniform,
   binary: decodeBinary,
   levels: decodeLevels,
   mixed: decodeMixed,
   "two-groups": decodeTwoGroups,
   ternary: decodeTernary,
+  additive: decodeAdditive,
   "sigma-delta": decodeSigmaDelta,
   "subset-sum": decodeSubsetSum,
 };
