@@ -26,6 +26,14 @@ export { certaintyWeighted, frontierWeighted, weighted } from "./diffusion/weigh
 export type { Method, QuantizedLinear } from "./quant/method.ts";
 export { rtn } from "./methods/rtn.ts";
 export { gptq } from "./methods/gptq.ts";
+export { gptaq } from "./methods/gptaq.ts";
+export { awq } from "./methods/awq.ts";
+export { slimLlm } from "./methods/slim/slim_llm.ts";
+export { billm } from "./methods/billm.ts";
+export { aqlm } from "./methods/aqlm/aqlm.ts";
+export { pt2Llm } from "./methods/pt2/pt2_llm.ts";
+export { sbvr } from "./methods/sbvr/sbvr.ts";
+export { sdqLlm, sharedRatios } from "./methods/sdq/sdq_llm.ts";
 export { daq } from "./methods/daq/daq.ts";
 export { levels } from "./methods/daq/levels.ts";
 export { abmp } from "./methods/abmp.ts";

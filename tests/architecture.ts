@@ -28,6 +28,11 @@ export const rooms: Readonly<Record<string, string>> = {
   "quant/tunable": "quant quant/forms quant/dense format",
   "methods": "quant quant/forms quant/dense",
   "methods/daq": "methods quant quant/forms",
+  "methods/slim": "methods quant quant/forms",
+  "methods/aqlm": "methods quant quant/dense",
+  "methods/pt2": "methods quant quant/dense",
+  "methods/sbvr": "methods quant quant/dense",
+  "methods/sdq": "methods quant quant/dense",
   "diffusion": "",
   "onnx": "",
   "runtime": "onnx",
@@ -59,7 +64,8 @@ const exceptions: readonly Edge[] = [
 ];
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
 const pure =
-  "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq diffusion onnx".split(
+  "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq methods/slim " +
+  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion onnx".split(
     " ",
   );
 

@@ -10,6 +10,7 @@ import { ExportGraph } from "./graph.ts";
 import { type FloatType, tensorBytes } from "./weights.ts";
 import type { Value } from "../onnx/graph.ts";
 import { gather, linear, matmul, rmsNorm } from "../onnx/ops.ts";
+import { runsFromCodes } from "../packed/route.ts";
 import { type AccuracyLevel, type PackedLinear, packedLinear, packLinear } from "../packed/linear.ts";
 import { writeFile } from "../checkpoint/files/shard_writer.ts";
 
@@ -161,6 +162,10 @@ class Maker {
   async #pack(name: string): Promise<PackedLinear | undefined> {
     if (this.options.packed === false || !this.checkpoint.stored.has(name)) return undefined;
     const q = await this.checkpoint.stored.read(name);
+    if (!runsFromCodes(q!)) {
+      this.decoded[name] = `no kernel reads the form "${q!.format}"`;
+      return undefined;
+    }
     if (!this.packed.includes(name)) this.packed.push(name);
     return packLinear(q!, { accuracyLevel: this.options.accuracyLevel });
   }

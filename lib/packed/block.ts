@@ -1,4 +1,5 @@
 /** One block from its stored codes: what is read of the checkpoint, and the graph made of it. */
+import { dequantize } from "../quant/forms/decode.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
 import { block } from "../model/block.ts";
@@ -7,13 +8,13 @@ import type { Names } from "../model/families/family.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
 import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./linear.ts";
-import { meanPlanes, type Route, routeOf } from "./route.ts";
+import { meanPlanes, type Route, routeOf, runsFromCodes } from "./route.ts";
 import type { QuantizedSource } from "../model/weights.ts";
 
 /** The weights of a block, ready for a graph. */
 export interface PackedBlockWeights {
   readonly packed: ReadonlyMap<string, PackedLinear>;
-  /** Norms, biases, and linears that are stored in full precision. */
+  /** Norms, biases, and linears that are stored in full precision or in a form that no kernel reads. */
   readonly floats: ReadonlyMap<string, Float32Array>;
   readonly routes: readonly Route[];
   /** Weights of all linears. */
@@ -37,7 +38,8 @@ export async function readPackedBlock(
   for (const weight of blockWeights(a)) {
     const name = names.block(layer, weight), shape = weightShape(a, weight);
     const q = quantisable.has(weight) ? await source.lookup(name) : undefined;
-    if (q) packed.set(weight, packLinear(checkedShape(q, shape), options));
+    if (q && runsFromCodes(q)) packed.set(weight, packLinear(checkedShape(q, shape), options));
+    else if (q) floats.set(weight, dequantize(checkedShape(q, shape)).data);
     else floats.set(weight, await source.readFloat(name));
     if (!quantisable.has(weight)) continue;
     routes.push(routeOf(name, q));

@@ -1,5 +1,6 @@
 /** Which arithmetic a linear takes from its stored form to its outputs. */
 import { blockOrders } from "../quant/forms/grouped.ts";
+import { widthsOf } from "../quant/forms/mixed.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 
 export interface Route {
@@ -7,7 +8,8 @@ export interface Route {
   readonly name: string;
   /**
    * `native`: the codes of `uniform` and `levels` as they are, one product. `exact`: the planes of `binary`, one product each. `mixed`: `levels` with
-   * blocks of several orders, one product per order, each over its own columns. `dense`: float32, since nothing is stored packed.
+   * blocks of several orders and `mixed`, one product per width of codes, each over its own columns. `dense`: float32, since nothing is stored packed, or in a
+   * form that no kernel reads.
    */
   readonly route: "native" | "mixed" | "exact" | "dense";
   readonly reason: string;
@@ -27,9 +29,18 @@ export function meanPlanes(q: QuantizedLinear | undefined): number {
   return orders.reduce((sum, order, b) => sum + order * Math.min(group, cols - b * group), 0) / cols;
 }
 
+/** Whether a kernel reads a stored form as it is; others run as the weights that they decode to. */
+export const runsFromCodes = ({ format }: QuantizedLinear): boolean =>
+  ["uniform", "binary", "levels", "mixed"].includes(format);
+
 /** The route of a matrix; `q` is its stored form, if it has one. */
 export function routeOf(name: string, q: QuantizedLinear | undefined): Route {
   if (!q) return { name, route: "dense", reason: "stored in full precision" };
+  if (!runsFromCodes(q)) return { name, route: "dense", reason: `no kernel reads the form "${q.format}": decoded` };
+  if (q.format === "mixed") {
+    const widths = [...new Set(widthsOf(q))].sort().join(", ");
+    return { name, route: "mixed", reason: `uniform codes of ${widths} bits, split by columns` };
+  }
   if (q.format === "uniform") return { name, route: "native", reason: `uniform codes of ${q.config.bits} bits` };
   const orders = [...new Set(blockOrders(q))].sort();
   if (q.format === "binary") return { name, route: "exact", reason: `sign planes: ${orders.join(", ")} per block` };

@@ -8,6 +8,7 @@ import type { QuantizedLinear } from "../quant/method.ts";
 import { rowScalesOf } from "../quant/forms/row_scales.ts";
 import { fillCodes, recode } from "./codes.ts";
 import { kernelBlock, runsOf, type StoredTerms, type Term } from "./kernel.ts";
+import { mixedTerms } from "./mixed.ts";
 import { levelParts, type Part, planeParts, type StoredBlock } from "./parts.ts";
 import { uniformTerms } from "./uniform.ts";
 
@@ -20,7 +21,10 @@ import { uniformTerms } from "./uniform.ts";
 export function termsOf(q: QuantizedLinear, narrow: boolean): StoredTerms {
   if (q.format === "uniform") return uniformTerms(q, narrow);
   if (q.format === "binary" || q.format === "levels") return { terms: blockTerms(q, narrow) };
-  throw new TypeError(`Cannot run "${q.name}" packed: its format is "${q.format}", wanted uniform, binary or levels`);
+  if (q.format === "mixed") return { terms: mixedTerms(q, narrow) };
+  throw new TypeError(
+    `Cannot run "${q.name}" packed: its format is "${q.format}", wanted uniform, binary, levels or mixed; run it dense`,
+  );
 }
 
 function blockTerms(q: QuantizedLinear, narrow: boolean): Term[] {

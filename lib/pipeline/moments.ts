@@ -1,4 +1,6 @@
 /** Second moments of what linears read: H = (2 / N) Σ x xᵀ over the tokens of N windows (Eq. 4), one per set of linears that share an input and its weights. */
+import { concat } from "../tensor/concat.ts";
+import type { Kernels } from "../tensor/kernels.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
 import { inputWidth, type Linear, type Stage } from "../model/architecture.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
@@ -15,8 +17,20 @@ export interface Moment {
 
 export interface GroupMoment {
   readonly H: Matrix;
+  /** (2 / N) Σ (x̃ - x) xᵀ, x̃ being what full precision reads there; where a method wants it. */
+  readonly D?: Matrix;
+  /** Some of the inputs `[tokens, in]`, evenly from all; where a method wants them. */
+  readonly X?: Matrix;
   /** Of the windows that were held out; absent when there are none. */
   readonly heldOut?: Matrix;
+}
+
+/** What is taken beside the second moments. */
+export interface Extra {
+  /** Rows of X at most. */
+  readonly inputs?: number;
+  /** The states of the full-precision model at the same place, its weights there, and the arithmetic for D. */
+  readonly reference?: { readonly states: HiddenStates; readonly block: BlockTensors; readonly kernels: Kernels };
 }
 
 /**
@@ -28,10 +42,11 @@ export interface GroupMoment {
 export async function stageMoments(
   engine: Engine,
   states: HiddenStates,
-  { layer, stage: { name, half, sets }, block: w }: {
+  { layer, stage: { name, half, sets }, block: w, extra = {} }: {
     readonly layer: number;
     readonly stage: Stage;
     readonly block: BlockTensors;
+    readonly extra?: Extra;
   },
 ): Promise<Moment[]> {
   const a = engine.architecture;
@@ -43,11 +58,17 @@ export async function stageMoments(
     guided(states, layer, set).map(({ linears, guides }) => ({
       linears,
       guides,
-      groups: guides.map(() => ({ H: blank(), heldOut: heldOut ? blank() : undefined })),
+      groups: guides.map(() => ({
+        H: blank(),
+        heldOut: heldOut ? blank() : undefined,
+        ...(extra.reference ? { D: blank() } : {}),
+      })),
     }))
   );
-  const add = async (set: number, i: number, X: Float32Array, rows?: readonly number[]) => {
+  const samples = sets.map(() => extra.inputs === undefined ? undefined : new Sample(extra.inputs, inputs));
+  const add = async (set: number, i: number, X: Float32Array, rows?: readonly number[], full?: Float32Array) => {
     const part = states.parts[i], count = X.length / inputs;
+    if (!part.heldOut) samples[set]?.add(X);
     const own = (all?: Float32Array) => all && rows ? take(all, rows, 1) : all;
     const common = [own(part.weights), states.inverseNorm ? inverseNorms(X, inputs) : undefined];
     for (const { guides, groups } of sums[set]) {
@@ -55,6 +76,9 @@ export async function stageMoments(
         const tokens = rows ? undefined : part.start + count;
         const weights = product([...common, own(guides[k]?.subarray(part.start, tokens))]);
         await engine.addSecondMoment(X, part.heldOut ? group.heldOut! : group.H, { scale, weights });
+        if (full && !part.heldOut) {
+          await addDrift(group.D!, X, full, { scale, weights, kernels: extra.reference!.kernels });
+        }
       }
     }
   };
@@ -64,19 +88,29 @@ export async function stageMoments(
     for (const i of states.parts.keys()) {
       const x = await states.get(i), count = x.batch * x.time * inputs;
       if (into.length < count) into = new Float32Array(count);
-      await add(0, i, await engine.stageInput(x, w, { stage: name, into }));
+      const X = await engine.stageInput(x, w, { stage: name, into });
+      const full = extra.reference &&
+        await engine.stageInput(await extra.reference.states.get(i), extra.reference.block, { stage: name });
+      await add(0, i, X, undefined, full);
     }
-    return sums[0].map(({ linears, groups }) => ({ linears, groups, report: {} }));
+    return sums[0].map(({ linears, groups }) => ({ linears, groups: withSample(groups, samples[0]), report: {} }));
   }
   const counts = await expertCounts(engine, states, w);
   const wanted = inputs / 4;
   for (const i of states.parts.keys()) {
     const { X, R } = await routed(engine, await states.get(i), w);
+    const { reference } = extra;
+    const full = reference &&
+      await engine.stageInput(await reference.states.get(i), reference.block, { stage: "gateUp" });
     for (let e = 0; e < sets.length; e++) {
       const rows = counts[e] < wanted ? undefined : rowsOf(R, e, a.experts.count);
       if (rows?.length === 0) continue;
       const seen = rows ? take(X, rows, a.width) : X;
-      await add(e, i, name === "gateUp" ? seen : await engine.expertInput(seen, w, { expert: e }), rows);
+      const at = async (read: Float32Array, block: BlockTensors) =>
+        name === "gateUp" ? read : await engine.expertInput(read, block, { expert: e });
+      // Token by token the same: those that the quantised router sends there.
+      const aim = full && await at(rows ? take(full, rows, a.width) : full, reference.block);
+      await add(e, i, await at(seen, w), rows, aim);
     }
   }
   return sums.flatMap((set, e) => {
@@ -84,8 +118,52 @@ export async function stageMoments(
     if (counts[e] < wanted) {
       report.calibrationFallback = `all tokens: the router sends ${counts[e]}, fewer than ${wanted}`;
     }
-    return set.map(({ linears, groups }) => ({ linears, groups, report }));
+    return set.map(({ linears, groups }) => ({ linears, groups: withSample(groups, samples[e]), report }));
   });
+}
+
+/** Rows evenly from a stream whose length is not known: when there are too many, every other one goes. */
+class Sample {
+  #rows: Float32Array[] = [];
+  #stride = 1;
+  #seen = 0;
+
+  constructor(readonly most: number, readonly width: number) {}
+
+  add(X: Float32Array): void {
+    for (let at = 0; at < X.length; at += this.width, this.#seen++) {
+      if (this.#seen % this.#stride !== 0) continue;
+      if (this.#rows.length === this.most) {
+        this.#rows = this.#rows.filter((_, k) => k % 2 === 0);
+        this.#stride *= 2;
+        if (this.#seen % this.#stride !== 0) continue;
+      }
+      this.#rows.push(X.slice(at, at + this.width));
+    }
+  }
+
+  matrix(): Matrix {
+    return matrix(this.#rows.length, this.width, concat(this.#rows, Float32Array));
+  }
+}
+
+function withSample(groups: readonly GroupMoment[], sample?: Sample): readonly GroupMoment[] {
+  if (!sample) return groups;
+  const X = sample.matrix();
+  return groups.map((group) => ({ ...group, X }));
+}
+
+/** D += scale Σ w (x̃ - x) xᵀ. */
+async function addDrift(
+  D: Matrix,
+  X: Float32Array,
+  full: Float32Array,
+  { scale, weights, kernels }: { readonly scale: number; readonly weights?: Float32Array; readonly kernels: Kernels },
+): Promise<void> {
+  const n = D.cols, count = X.length / n;
+  const moved = full.map((x, k) => scale * (weights ? weights[Math.floor(k / n)] : 1) * (x - X[k]));
+  const sum = await kernels.gemm(matrix(count, n, moved), matrix(count, n, X.subarray(0, count * n)), { transA: true });
+  for (let k = 0; k < D.data.length; k++) D.data[k] += sum.data[k];
 }
 
 /** The one second moment of a linear. Throws `TypeError` where its rows have several. */

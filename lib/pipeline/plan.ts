@@ -55,8 +55,9 @@ export async function planQuantization(model: Model, method: Method, options: Pl
   const shapes = linears(a).map((linear) => linearShape(a, linear));
   const solver = await probeSolver(method, { ...options, width: a.width });
   const device = windows > 0 ? await probeDevice(model, options) : { forward: 0, products: Infinity };
-  const tokens = windows * length;
-  const calibration = tokens * device.forward + tokens * momentOperations(a) / device.products;
+  // With drift the full-precision model is passed through too.
+  const tokens = windows * length, streams = method.wants?.drift ? 2 : 1;
+  const calibration = streams * tokens * device.forward + tokens * momentOperations(a) / device.products;
   let perBlock = 0;
   for (const set of stages(a).flatMap(({ sets }) => sets)) {
     // Linears that share a second moment share its factor.
@@ -80,7 +81,7 @@ export async function planQuantization(model: Model, method: Method, options: Pl
       others += bytesOf(name, shape);
     }
   }
-  const states = packed ? 2 * windows * statesBytes(length, a.width) : 4 * tokens * a.width;
+  const states = streams * (packed ? 2 * windows * statesBytes(length, a.width) : 4 * tokens * a.width);
   const outputBytes = Math.ceil(quantisedBytes + others);
   // The new model holds its linears in both forms.
   const held = packed ? 0 : states + quantisedBytes + 4 * weights;

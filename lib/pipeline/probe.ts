@@ -76,15 +76,16 @@ async function quantizeNoise(
   const W = noise(rows, cols);
   const factors = newFactors();
   let bound = method.typical ?? method;
-  let H: Matrix | undefined;
+  let H: Matrix | undefined, X: Matrix | undefined;
   if (method.needsHessian) {
-    const X = noise(Math.ceil(cols / 2), cols);
+    X = noise(Math.ceil(cols / 2), cols);
     H = await kernels.gemm(X, X, { transA: true });
     const score = await method.across?.score({ name: "probe", W, H, factors, kernels });
     if (score) bound = method.across!.bind({ probe: score });
   }
+  const D = method.wants?.drift ? noise(cols, cols) : undefined;
   const start = now();
-  const q = await bound.quantize({ name: "probe", W, H, factors, kernels });
+  const q = await bound.quantize({ name: "probe", W, H, D, X, factors, kernels });
   return { seconds: (now() - start) / 1000, bytes: storedBits(q) / 8 };
 }
 

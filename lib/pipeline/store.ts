@@ -44,6 +44,8 @@ export interface Store<Result> extends AsyncDisposable {
   scores(make: (states: HiddenStates) => Promise<Scores>): Promise<Scores>;
   /** The states as far as they have come. Every linear before them is finished. */
   states(): Promise<HiddenStates>;
+  /** The states of the full-precision model, as far as they have come: as far as `states`, or one half block behind. */
+  reference(): Promise<HiddenStates>;
   /** Everything is in: makes the result of it. */
   close(): Promise<Result>;
 }
@@ -64,6 +66,7 @@ export function memoryStore(
     },
     scores: async (make) => await make(await states()),
     states,
+    reference: states,
     close() {
       return Promise.resolve(model.with(new Map([...all].map(([name, { q }]) => [name, q])), provenance));
     },

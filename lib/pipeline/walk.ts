@@ -35,6 +35,7 @@ export async function walk<Result>(model: Model, method: Method, options: WalkOp
     : method;
   const states = method.needsHessian || measure ? await store.states() : undefined;
   checkGuide(method, states);
+  const reference = method.wants?.drift ? await store.reference() : undefined;
   const total = model.linearNames().length;
   let done = 0;
   const told = (report: LinearReport, resumed: boolean) => {
@@ -46,8 +47,9 @@ export async function walk<Result>(model: Model, method: Method, options: WalkOp
       told((await store.finished(model.family.names.block(layer, linear)))!.report, true);
     }
   }
-  await eachHalf(model, { states, signal }, async ({ layer, stages }, block) => {
-    for (const stage of stages) await quantizeStage(model, bound, { ...options, layer, stage, block, states, told });
+  await eachHalf(model, { states, reference, signal }, async ({ layer, stages }, block, original) => {
+    const place = { layer, block, original, states, reference };
+    for (const stage of stages) await quantizeStage(model, bound, { ...options, ...place, stage, told });
   });
   for (const part of outsideParts) {
     const own = method.outside?.[part];
@@ -74,23 +76,34 @@ const breaking = (store: Store<unknown>, signal?: AbortSignal) => store.lasting 
 
 /**
  * Visits the halves of the blocks in order, from where the states stand; the states then pass through the half with the weights as the visit left
- * them.
+ * them, and after them those of a reference with the weights as they were.
  */
 export async function eachHalf(
   { engine, weights, architecture }: Model,
-  { states, signal }: { readonly states?: HiddenStates; readonly signal?: AbortSignal },
-  visit: (half: HalfBlock, block: Record<string, Float32Array>) => Promise<void>,
+  { states, reference, signal }: {
+    readonly states?: HiddenStates;
+    readonly reference?: HiddenStates;
+    readonly signal?: AbortSignal;
+  },
+  visit: (half: HalfBlock, block: Record<string, Float32Array>, original: BlockTensors) => Promise<void>,
 ): Promise<void> {
   const all = halfBlocks(architecture);
+  const through = (states: HiddenStates | undefined, { half }: HalfBlock, block: BlockTensors) =>
+    states?.advance((x, into) =>
+      half === "attention" ? engine.attend(x, block, { into }) : engine.feedForward(x, block, { into })
+    );
+  // A run that was stopped between the two left the reference one half behind.
+  for (const half of all.slice(reference?.passed ?? 0, reference ? states?.passed : 0)) {
+    await through(reference, half, await weights.block(half.layer));
+  }
   for (const [layer, halves] of Map.groupBy(all.slice(states?.passed ?? 0), ({ layer }) => layer)) {
-    const block = { ...await weights.block(layer) };
+    const original = await weights.block(layer), block = { ...original };
     for (const half of halves) {
       signal?.throwIfAborted();
-      await visit(half, block);
+      await visit(half, block, original);
       if (half === all.at(-1)) return;
-      await states?.advance((x, into) =>
-        half.half === "attention" ? engine.attend(x, block, { into }) : engine.feedForward(x, block, { into })
-      );
+      await through(states, half, block);
+      await through(reference, half, original);
     }
   }
 }
@@ -100,12 +113,16 @@ interface StageOptions extends WalkOptions<unknown> {
   readonly stage: Stage;
   /** The weights of the block as they are by now: what is quantised takes its place here. */
   readonly block: Record<string, Float32Array>;
+  /** As they were. */
+  readonly original: BlockTensors;
   readonly states?: HiddenStates;
+  /** The states of the full-precision model, for a method that wants the drift from them. */
+  readonly reference?: HiddenStates;
   readonly told: (report: LinearReport, resumed: boolean) => void;
 }
 
 async function quantizeStage(model: Model, method: Method, options: StageOptions): Promise<void> {
-  const { layer, stage, block, states, store, kernels, signal, now, told } = options;
+  const { layer, stage, block, original, states, reference, store, kernels, signal, now, told } = options;
   const all = stage.sets.flat();
   const finished = new Map<Linear, QuantizedLinear>();
   for (const linear of all) {
@@ -117,12 +134,21 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
     told(found.report, true);
   }
   // No moment is taken for a stage that is done.
+  const extra = {
+    inputs: method.wants?.inputs,
+    reference: reference && { states: reference, block: original, kernels },
+  };
   const moments = states && finished.size < all.length
-    ? await stageMoments(model.engine, states, { layer, stage, block })
+    ? await stageMoments(model.engine, states, { layer, stage, block, extra })
     : [];
   const sets = moments.length > 0 ? moments.map(({ linears }) => linears) : stage.sets;
   for (const [s, set] of sets.entries()) {
     const moment = moments[s], groups = moment?.groups ?? [], factors = newFactors();
+    const { H, D, X } = groups[0] ?? {}, shared = { H, D, X, factors, kernels, signal: breaking(store, signal) };
+    // Of all linears of the set as they were, those that are finished too: what they share does not depend on where a run was stopped.
+    const own = method.together && set.some((linear) => !finished.has(linear))
+      ? await method.together(set.map((linear) => ({ ...place(model, original, { layer, linear }), ...shared })))
+      : method;
     for (const linear of set) {
       const before = finished.get(linear);
       if (before) {
@@ -132,8 +158,7 @@ async function quantizeStage(model: Model, method: Method, options: StageOptions
       signal?.throwIfAborted();
       const { name, W } = place(model, block, { layer, linear });
       const start = now?.();
-      const given = { name, W, H: groups[0]?.H, factors, kernels, signal: breaking(store, signal) };
-      const made = await quantizeOne(method, given, groups.map(({ H }) => H));
+      const made = await quantizeOne(own, { name, W, ...shared }, groups.map(({ H }) => H));
       const q = { ...made, report: { ...made.report, ...moment?.report } };
       const time = start === undefined ? {} : { seconds: (now!() - start) / 1000 };
       const Q = decoded(q);

@@ -88,6 +88,7 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
       }
       return states;
     },
+    reference: () => statesIn("reference"),
     async close() {
       const { seed } = run, tunings = tuningsOf(method);
       const tuned = tunings.map((options) => tuningText(options, options.seed ?? seed)).join("; then ");

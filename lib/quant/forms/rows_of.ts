@@ -20,6 +20,9 @@ export function rowsOf(
     throw new RangeError(`Cannot take rows ${from} to ${to} of "${q.name}": it has ${rows}`);
   }
   if (from === 0 && to === rows) return q;
+  if (!["uniform", "binary", "levels"].includes(q.format)) {
+    throw new TypeError(`Cannot take rows of "${q.name}": its format "${q.format}" is for linears of blocks`);
+  }
   const cut = q.format === "uniform" ? uniformRows : blockRows;
   return { ...q, shape: [to - from, cols], tensors: { ...q.tensors, ...cut(q, from, to) } };
 }
