@@ -2,6 +2,8 @@
 import type { QuantizedLinear } from "../method.ts";
 import type { Tunable } from "./tunable.ts";
 import { tunableGroups } from "./groups.ts";
+import { tunableLevels } from "./levels.ts";
+import { tunableMixed } from "./mixed.ts";
 import { tunableUniform } from "./uniform.ts";
 
 /** A stored linear as it can be tuned. Throws `TypeError` for an unknown form, or one without a tensor that it needs. */
@@ -12,6 +14,10 @@ export function tunable(q: QuantizedLinear): Tunable {
     case "binary":
     case "levels":
       return tunableGroups(q);
+    case "mixed":
+      return tunableMixed(q);
   }
-  throw new TypeError(`Cannot tune "${(q as QuantizedLinear).name}": its format is not uniform, binary or levels`);
+  const found = tunableLevels(q);
+  if (found) return found;
+  throw new TypeError(`Cannot tune "${q.name}": the form "${q.format}" is unknown`);
 }
