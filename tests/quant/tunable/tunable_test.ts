@@ -133,5 +133,9 @@ Deno.test("scales beyond fp16 are refused", () => {
     Object.values(t.scales)[0][0] = 1e5;
     assertThrows(() => t.settle(emptyWeight(q)), RangeError, "lower the rate");
   }
-  assertThrows(() => tunable({ ...linears[0].q, format: "other" as "binary" }), TypeError, "the form \"other\" is unknown");
+  assertThrows(
+    () => tunable({ ...linears[0].q, format: "other" as "binary" }),
+    TypeError,
+    'the form "other" is unknown',
+  );
 });
