@@ -1,0 +1,121 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { slimLlm } from "../../lib/methods/slim/slim_llm.ts";
+import { plainRows, slimRows } from "../../lib/methods/slim/grids.ts";
+import { dequantize } from "../../lib/quant/forms/decode.ts";
+import { readMixed, widthsOf } from "../../lib/quant/forms/mixed.ts";
+import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
+import { rng } from "../../lib/tensor/rng.ts";
+
+const ROWS = 24, COLS = 96, GROUP = 16;
+
+/** Inputs whose columns of group `loud` are ten times as large. */
+function planted(loud: number, { cols = COLS } = {}) {
+  const random = rng(11, "slim"), tokens = 300;
+  const X = matrix(
+    tokens,
+    cols,
+    Float32Array.from(
+      { length: tokens * cols },
+      (_, k) => (Math.floor(k % cols / GROUP) === loud ? 10 : 1) * random.normal(),
+    ),
+  );
+  const H = matrix64(cols, cols);
+  for (let t = 0; t < tokens; t++) {
+    for (let i = 0; i < cols; i++) {
+      for (let j = 0; j < cols; j++) H.data[i * cols + j] += X.data[t * cols + i] * X.data[t * cols + j];
+    }
+  }
+  return { name: "up", W: matrix(ROWS, cols, Float32Array.from({ length: ROWS * cols }, random.normal)), X, H };
+}
+
+Deno.test("slim-llm: the mean of the bits is exact, and the group that is heard most gains one, wherever it stands", async () => {
+  for (const loud of [0, 2, 5]) {
+    for (const bits of [2, 3]) {
+      const widths = widthsOf(await slimLlm({ bits, group: GROUP }).quantize(planted(loud)));
+      assertEquals(widths.reduce((a, b) => a + b, 0), 6 * bits);
+      assertEquals(widths[loud], bits + 1, `${widths}`);
+      assertEquals(Math.min(...widths), bits - 1);
+    }
+  }
+});
+
+Deno.test("slim-llm: too few groups to move keep N bits each, as does a narrower last one", async () => {
+  for (const cols of [16, 32, 48]) {
+    for (const uniform of [true, false]) {
+      const widths = widthsOf(await slimLlm({ bits: 2, group: GROUP, uniform }).quantize(planted(0, { cols })));
+      assert(widths.every((width) => width === 2), `${cols}: ${widths}`);
+    }
+  }
+  const widths = widthsOf(await slimLlm({ bits: 2, group: GROUP }).quantize(planted(1, { cols: 72 })));
+  assertEquals([widths.length, widths[4], widths.reduce((a, b) => a + b, 0)], [5, 2, 10]);
+});
+
+/** A grid of one row, without what it would pass on. */
+function fitted(
+  w: number[],
+  bits: number,
+  options: { salient?: number; marks?: number[]; fixedOneBit?: boolean } = {},
+) {
+  const width = w.length, u = new Float64Array(width * width);
+  for (let j = 0; j < width; j++) u[j * (width + 1)] = 1;
+  const args = {
+    ...{ x: Float32Array.from(w), u, width, bits, middle: false },
+    ...{ salient: options.salient ?? 1, fixedOneBit: options.fixedOneBit ?? false },
+    ...(options.marks ? { marks: Uint8Array.from(options.marks) } : {}),
+    ...{ scales: new Float32Array(1), zeros: new Uint8Array(1), means: new Float32Array(1) },
+    ...{ codes: new Uint8Array(width), q: new Float32Array(width), e: new Float32Array(width) },
+  };
+  slimRows.run(args, 0, 1);
+  return args;
+}
+const loss = (w: number[], q: ArrayLike<number>, weights?: number[]) =>
+  w.reduce((sum, x, j) => sum + (weights?.[j] ?? 1) * Math.abs(x - q[j]) ** 2.4, 0);
+
+Deno.test("slim-llm: the searched range loses no more than the plain one, and salient weights can be made to count", () => {
+  const random = rng(12), w = Array.from({ length: 32 }, random.normal);
+  const plain = {
+    w: Float32Array.from(w),
+    cols: 32,
+    group: 32,
+    widths: Uint8Array.of(2),
+    fixedOneBit: false,
+    out: new Float32Array(32),
+  };
+  plainRows.run(plain, 0, 1);
+  assert(loss(w, fitted(w, 2).q) <= loss(w, plain.out));
+  const marks = w.map((x) => Number(Math.abs(x) > 1.5)), counted = marks.map((m) => m ? 50 : 1);
+  assert(marks.includes(1));
+  assert(loss(w, fitted(w, 2, { marks, salient: 50 }).q, counted) <= loss(w, fitted(w, 2).q, counted));
+});
+
+Deno.test("slim-llm: one bit is the mean and the mean size, or the mean distance from the mean", () => {
+  const w = [1, 2, 3, 6];
+  assertEquals(Array.from(fitted(w, 1).q), [0, 0, 6, 6]);
+  assertEquals(Array.from(fitted(w, 1, { fixedOneBit: true }).q), [1.5, 1.5, 4.5, 4.5]);
+});
+
+Deno.test("slim-llm: what is stored are the grids that were fitted", async () => {
+  const q = await slimLlm({ bits: 2, group: GROUP }).quantize(planted(3)), W = dequantize(q).data;
+  for (const { start, width, bits, codes, scales, zeros, means } of readMixed(q)) {
+    assertEquals(means !== undefined, bits === 1);
+    for (let i = 0; i < ROWS; i++) {
+      for (let j = 0; j < width; j++) {
+        const code = codes[i * width + j];
+        const value = means ? means[i] + scales[i] * (2 * code - 1) : scales[i] * (code - zeros[i]);
+        assertEquals(W[i * COLS + start + j], Math.fround(value));
+      }
+    }
+  }
+});
+
+Deno.test("slim-llm: its name says its options; others are refused", () => {
+  assertEquals(slimLlm({ bits: 2, group: 128 }).name, "slim-llm-2b-g128");
+  const all = { damping: 0.1, salient: 2, uniform: false, legacyZero: true, fixedOneBit: true };
+  assertEquals(
+    slimLlm({ bits: 3, group: 8, ...all }).name,
+    "slim-llm-3b-g8-damp0.1-salient2-nouniform-legacyzero-fixed1",
+  );
+  for (const bits of [1, 4, 2.5]) assertThrows(() => slimLlm({ bits, group: 128 }), RangeError, "wanted 2 or 3");
+  assertThrows(() => slimLlm({ bits: 2, group: 0 }), RangeError, "group");
+  assertThrows(() => slimLlm({ bits: 2, group: 8, salient: NaN }), RangeError, "salient");
+});
