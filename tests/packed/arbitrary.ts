@@ -1,7 +1,7 @@
 /** Stored linears for properties: every form and order, mixed ones included, shapes and groups of any size. */
 import fc from "fast-check";
 import { withRowScaleBits } from "../../lib/quant/forms/row_scales.ts";
-import { randomBlocks, randomUniform } from "./layers.ts";
+import { randomBlocks, randomMixed, randomUniform } from "./layers.ts";
 
 const shape = {
   rows: fc.integer({ min: 1, max: 20 }),
@@ -27,6 +27,13 @@ const uniform = fc.record({
   bits: fc.integer({ min: 1, max: 8 }),
   symmetric: fc.boolean(),
   indexed: fc.boolean(),
+  scaled: fc.boolean(),
 }).map(randomUniform);
 
-export const storedLinear = fc.oneof(blockwise, uniform);
+/** Groups of 1 to 4 bits. */
+const mixed = fc.record({
+  ...shape,
+  widths: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 5 }),
+}).map(randomMixed);
+
+export const storedLinear = fc.oneof(blockwise, uniform, mixed);

@@ -2,6 +2,7 @@
 import { storeOrders } from "../../lib/quant/forms/grouped.ts";
 import { bytesTensor, halvesTensor } from "../../lib/quant/tensors.ts";
 import type { QuantizedLinear } from "../../lib/quant/method.ts";
+import { storeMixed } from "../../lib/quant/forms/mixed.ts";
 import { storeUniform } from "../../lib/quant/forms/uniform.ts";
 import { concat } from "../../lib/tensor/concat.ts";
 import { rng } from "../../lib/tensor/rng.ts";
@@ -49,10 +50,12 @@ export function randomBlocks(
 
 /** A linear of the form `uniform`; `indexed` scatters the columns of a group. */
 export function randomUniform(
-  { rows, cols, group, bits, symmetric, indexed = false, seed = 1, scale = 1 }: Shape & {
+  { rows, cols, group, bits, symmetric, indexed = false, scaled = false, seed = 1, scale = 1 }: Shape & {
     readonly bits: number;
     readonly symmetric: boolean;
     readonly indexed?: boolean;
+    /** With factors of the columns, where there is no map. */
+    readonly scaled?: boolean;
   },
 ): QuantizedLinear {
   const r = rng(seed, "uniform", rows, cols, bits);
@@ -61,7 +64,29 @@ export function randomUniform(
   const zeros = Uint8Array.from({ length: rows * groups }, () => symmetric ? 2 ** (bits - 1) : r.int(2 ** bits));
   const scales = Float32Array.from({ length: rows * groups }, () => scale * (0.5 + r.next()));
   const groupOf = indexed ? Int32Array.from(r.choose(cols, cols), (j) => Math.floor(j / group)) : undefined;
-  return storeUniform(`uniform${bits}`, { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf }, {});
+  const inScale = scaled && !indexed
+    ? Float32Array.from({ length: cols }, () => Math.f16round(0.5 + 2 * r.next()))
+    : undefined;
+  const layer = { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, inScale };
+  return storeUniform(`uniform${bits}`, layer, {});
+}
+
+/** The form `mixed`: the bits of the groups by turns. */
+export function randomMixed(
+  { rows, cols, group, widths, seed = 1, scale = 1 }: Shape & { readonly widths: readonly number[] },
+): QuantizedLinear {
+  const r = rng(seed, "mixed", rows, cols),
+    groups = Array.from({ length: Math.ceil(cols / group) }, (_, b) => {
+      const start = b * group, width = Math.min(group, cols - start), bits = widths[b % widths.length];
+      return {
+        ...{ start, width, bits },
+        codes: Uint8Array.from({ length: rows * width }, () => r.int(2 ** bits)),
+        scales: Float32Array.from({ length: rows }, () => Math.f16round(scale * (0.5 + r.next()))),
+        zeros: Uint8Array.from({ length: rows }, () => bits === 1 ? 0 : r.int(2 ** bits)),
+        ...(bits === 1 ? { means: Float32Array.from({ length: rows }, () => Math.f16round(scale * r.normal())) } : {}),
+      };
+    });
+  return storeMixed(`mixed ${rows} x ${cols}`, { rows, cols, group, groups }, {});
 }
 
 /** Random bytes, fast enough for tens of millions: xorshift from a seed. */

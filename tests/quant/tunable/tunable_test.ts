@@ -6,8 +6,11 @@ import { bytesTensor } from "../../../lib/quant/tensors.ts";
 import { withRowScaleBits } from "../../../lib/quant/forms/row_scales.ts";
 import { tunable } from "../../../lib/quant/tunable/forms.ts";
 import type { QuantizedLinear } from "../../../lib/quant/method.ts";
+import { matrix } from "../../../lib/tensor/matrix.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { storedLinear } from "../../packed/arbitrary.ts";
+import { layer } from "../../layers.ts";
+import { everyMethod } from "../../methods/every_method.ts";
 import { randomBlocks, randomUniform } from "../../packed/layers.ts";
 
 const shape = { rows: 5, cols: 21, group: 8, seed: 3 };
@@ -17,13 +20,22 @@ const linears: readonly { readonly q: QuantizedLinear; readonly bits: number }[]
   ...[1, 2].map((k) => ({ q: randomBlocks("levels", { ...shape, orders: [k] }), bits: k })),
   ...[2, 3].map((bits) => ({ q: randomUniform({ ...shape, bits, symmetric: false }), bits })),
   { q: randomUniform({ ...shape, bits: 2, symmetric: true, indexed: true }), bits: 2 },
+  { q: randomUniform({ ...shape, bits: 2, symmetric: false, scaled: true }), bits: 2 },
 ];
 
+/** Forms whose levels alone move, and `mixed`, whose codes have no one width: as methods make them. */
+const others = await Promise.all(
+  ["slim-llm", "billm", "aqlm", "pt2-llm", "sbvr", "sdq-llm"].map(async (name) => {
+    const linear = layer(6, 24, 7), X = matrix(50, 24, Float32Array.from(normals(50 * 24, 8)));
+    return await everyMethod[name].make(8).quantize({ ...linear, name, X });
+  }),
+);
+
 const emptyWeight = ({ shape: [rows, cols] }: QuantizedLinear) => new Float32Array(rows * cols);
-const normals = (count: number, seed: number, scale = 1) => {
+function normals(count: number, seed: number, scale = 1): Float32Array<ArrayBuffer> {
   const r = rng(seed, "normals");
   return Float32Array.from({ length: count }, () => scale * r.normal());
-};
+}
 
 Deno.test("a stored linear that is settled, with latents at its own weights, is the same to the byte", () => {
   fc.assert(
@@ -41,7 +53,7 @@ Deno.test("a stored linear that is settled, with latents at its own weights, is 
 });
 
 Deno.test("gradients of scales are what the decoder says: the weight is linear in each of them", () => {
-  for (const { q } of linears) {
+  for (const q of [...linears.map(({ q }) => q), ...others]) {
     const t = tunable(q), G = normals(emptyWeight(q).length, 1);
     t.settle(emptyWeight(q));
     const into = Object.fromEntries(Object.entries(t.scales).map(([name, x]) => [name, new Float32Array(x.length)]));
@@ -52,9 +64,10 @@ Deno.test("gradients of scales are what the decoder says: the weight is linear i
       gradient.forEach((found, i) => {
         const bytes = q.tensors[name].bytes.slice(), halves = new Float16Array(bytes.buffer);
         const scale = halves[i];
-        halves[i] = 2 * scale; // exact in fp16
+        const step = scale || 1;
+        halves[i] = scale + step; // exact in fp16
         const wanted = (loss({ ...q, tensors: { ...q.tensors, [name]: { ...q.tensors[name], bytes } } }) - before) /
-          scale;
+          step;
         assert(
           Math.abs(found - wanted) <= 2e-5 * (1 + Math.abs(wanted)),
           `${q.name}, ${name} ${i}: ${found}, ${wanted}`,
@@ -138,4 +151,31 @@ Deno.test("scales beyond fp16 are refused", () => {
     TypeError,
     'the form "other" is unknown',
   );
+});
+
+Deno.test("forms whose levels alone move settle to their own bytes, and say so where codes are to move", () => {
+  for (const q of others) {
+    const t = tunable(q), W = emptyWeight(q), wanted = dequantize(q).data;
+    assertEquals(t.settle(W), 0);
+    const size = Math.max(...wanted.map(Math.abs));
+    assert(W.every((w, k) => Math.abs(w - wanted[k]) <= 1e-6 * size), q.name);
+    const same = t.stored();
+    assertEquals(same.tensors, q.tensors);
+    // A step along a level shows in the weight, in the bytes, and nowhere else.
+    const [name, x] = Object.entries(t.scales)[0];
+    x[1] += 0.5;
+    t.settle(W);
+    const changed = Object.keys(q.tensors).filter((key) =>
+      t.stored().tensors[key].bytes.some((b, i) => b !== q.tensors[key].bytes[i])
+    );
+    assertEquals(changed, [name]);
+    assertEquals(storedBits(t.stored()), storedBits(q));
+    const decoded = dequantize(t.stored()).data;
+    assert(W.every((w, k) => Math.abs(w - decoded[k]) <= 1e-6 * (size + 1)), q.name);
+    x[1] = 1e9;
+    assertThrows(() => t.settle(W), RangeError, "no number of fp16");
+    if (q.format === "mixed") continue;
+    assertThrows(() => tunable(q).halfCell(), TypeError, `Cannot tune the codes of "${q.name}"`);
+    assertThrows(() => tunable(q).settle(W, { latents: W, reach: 1 }), TypeError, "--tune scales");
+  }
 });
