@@ -30,6 +30,7 @@ export { gptaq } from "./methods/gptaq.ts";
 export { awq } from "./methods/awq.ts";
 export { slimLlm } from "./methods/slim/slim_llm.ts";
 export { billm } from "./methods/billm.ts";
+export { dllmQuant, valueScale } from "./methods/dllm_quant.ts";
 export { aqlm } from "./methods/aqlm/aqlm.ts";
 export { pt2Llm } from "./methods/pt2/pt2_llm.ts";
 export { sbvr } from "./methods/sbvr/sbvr.ts";

@@ -1,30 +1,99 @@
 /** Methods by the names that commands know them by. */
-import { abmp, daq, except, gptq, levels, type Method, rtn, scaled8 } from "quant-dllm";
+import {
+  abmp,
+  aqlm,
+  awq,
+  billm,
+  daq,
+  dllmQuant,
+  except,
+  gptaq,
+  gptq,
+  levels,
+  type Method,
+  pt2Llm,
+  rtn,
+  sbvr,
+  scaled8,
+  sdqLlm,
+  slimLlm,
+} from "quant-dllm";
 import { count, number, oneOf, type Option, positiveInteger, refuse } from "./cli.ts";
 
-/** Names of methods, and which of the options below each of them takes. */
-const takes = {
-  "quant-dllm": ["abmp", "row-scale-bits"],
-  "quant-dllm-official": ["abmp", "row-scale-bits"],
-  "quant-dllm-paper": ["abmp", "row-scale-bits"],
-  levels: ["abmp", "row-scale-bits"],
-  gptq: [],
-  rtn: [],
-} as const;
-type MethodName = keyof typeof takes;
-const methodNames = Object.keys(takes) as MethodName[];
+/** Options that some methods take. */
+type Own = "bits" | "group" | "abmp" | "row-scale-bits" | "alpha" | "rate" | "books" | "book-bits" | "vector";
+type Typed = Readonly<Record<Own | "method" | "embed-bits" | "head-bits", string>>;
+
+/** What a method is made of, as it was typed and checked. */
+interface Given {
+  readonly bits: number;
+  readonly group: number;
+  /** Planes, shared out where that was asked for. */
+  readonly planes: Parameters<typeof daq>[0]["bits"];
+  readonly typed: Typed;
+}
+
+interface Entry {
+  /** Which of the options it takes. */
+  readonly takes: readonly Own[];
+  /** The bits that it takes. */
+  readonly bits: readonly number[];
+  readonly make: (given: Given) => Method;
+}
+
+const upTo = (most: number) => Array.from({ length: most }, (_, i) => i + 1);
+const planes = ["bits", "group", "abmp", "row-scale-bits"] as const, grid = ["bits", "group"] as const;
+const profile = (profile: "plus" | "official" | "paper"): Entry => ({
+  takes: planes,
+  bits: upTo(4),
+  make: ({ planes, group }) => daq({ bits: planes, group, profile }),
+});
+
+/** Methods by name. */
+const methods = {
+  levels: { takes: planes, bits: upTo(4), make: ({ planes, group }) => levels({ bits: planes, group }) },
+  "quant-dllm": profile("plus"),
+  "quant-dllm-official": profile("official"),
+  "quant-dllm-paper": profile("paper"),
+  gptq: { takes: grid, bits: upTo(8), make: ({ bits, group }) => gptq({ bits, group }) },
+  gptaq: {
+    takes: [...grid, "alpha"],
+    bits: upTo(8),
+    make: ({ bits, group, typed }) => gptaq({ bits, group, alpha: Number(typed.alpha) }),
+  },
+  awq: { takes: grid, bits: upTo(8), make: ({ bits, group }) => awq({ bits, group }) },
+  "slim-llm": { takes: grid, bits: [2, 3], make: ({ bits, group }) => slimLlm({ bits, group }) },
+  billm: { takes: ["group"], bits: [2], make: ({ group }) => billm({ group }) },
+  aqlm: {
+    takes: ["books", "book-bits", "vector"],
+    bits: [2],
+    make: ({ typed }) =>
+      aqlm({ books: Number(typed.books), bits: Number(typed["book-bits"]), group: Number(typed.vector) }),
+  },
+  "pt2-llm": { takes: ["group"], bits: [2], make: ({ group }) => pt2Llm({ group }) },
+  sbvr: { takes: grid, bits: upTo(6), make: ({ bits, group }) => sbvr({ sums: bits, group }) },
+  "sdq-llm": {
+    takes: ["group", "rate"],
+    bits: [2],
+    make: ({ group, typed }) => sdqLlm({ group, rate: Number(typed.rate) }),
+  },
+  dllmquant: { takes: grid, bits: upTo(8), make: ({ bits, group }) => dllmQuant({ bits, group }) },
+  rtn: { takes: grid, bits: upTo(8), make: ({ bits, group }) => rtn({ bits, group }) },
+} as const satisfies Record<string, Entry>;
+type MethodName = keyof typeof methods;
+const methodNames = Object.keys(methods) as MethodName[];
 const outsideBits = oneOf("16", "8", "4");
 
 /** The options of a command that makes a method, as they are typed. */
 export const methodOptions = {
   method: {
     default: "levels",
-    help: "levels, quant-dllm (the plus profile), quant-dllm-official, quant-dllm-paper, gptq, rtn",
+    help: `${methodNames.join(", ")} (quant-dllm is the plus profile)`,
     check: oneOf(...methodNames),
   },
   bits: {
     default: "2",
-    help: "bits per weight: planes for quant-dllm",
+    help: "bits per weight: planes for quant-dllm, sums for sbvr",
     check: oneOf("1", "2", "3", "4", "5", "6", "7", "8"),
   },
   group: {
@@ -42,11 +111,14 @@ export const methodOptions = {
     help: "16, or 8 for row scales in one byte (quant-dllm and levels)",
     check: oneOf("16", "8"),
   },
+  alpha: { default: "0.25", help: "how much of the drift gptaq makes up for, 0 to 1", check: number({ most: 1 }) },
+  rate: { default: "1.25", help: "over-sampling ratio of sdq-llm, 1 to 8", check: number({ most: 8 }) },
+  books: { default: "2", help: "codebooks of aqlm", check: count() },
+  "book-bits": { default: "8", help: "bits of a code of aqlm, 1 to 16", check: count() },
+  vector: { default: "8", help: "neighbouring weights that a vector of aqlm stands for", check: count() },
   "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4", check: outsideBits },
   "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4", check: outsideBits },
-} as const satisfies Record<string, Option>;
-
-type Typed = Readonly<Record<keyof typeof methodOptions, string>>;
+} as const satisfies Record<keyof Typed, Option>;
 
 /** The method that the options name, for a model of this width. Throws `RangeError` for values that do not exist. */
 export function methodOf(options: Typed, width: number): Method {
@@ -57,42 +129,31 @@ export function methodOf(options: Typed, width: number): Method {
     const bits = Number(options[name]);
     return bits === 16 ? undefined : rtn({ bits, group });
   };
-  const method = linearMethod(options, group);
+  const bits = Number(options.bits), share = Number(options.abmp);
+  const planes = share > 0 ? abmp({ average: bits, ratio: share }) : bits;
+  const plain = methods[options.method as MethodName].make({ bits, group, planes, typed: options });
+  const method = options["row-scale-bits"] === "8" ? scaled8(plain) : plain;
   const [embed, head] = [outside("embed-bits"), outside("head-bits")];
   return embed || head ? except(method, { ...(embed ? { embed } : {}), ...(head ? { head } : {}) }) : method;
 }
 
-function linearMethod(options: Typed, group: number): Method {
-  const bits = Number(options.bits);
-  const share = Number(options.abmp);
-  const planes = share > 0 ? abmp({ average: bits, ratio: share }) : bits;
-  const scaled = (method: Method): Method => options["row-scale-bits"] === "8" ? scaled8(method) : method;
-  switch (options.method as MethodName) {
-    case "quant-dllm":
-      return scaled(daq({ bits: planes, group, profile: "plus" }));
-    case "quant-dllm-official":
-      return scaled(daq({ bits: planes, group, profile: "official" }));
-    case "quant-dllm-paper":
-      return scaled(daq({ bits: planes, group, profile: "paper" }));
-    case "levels":
-      return scaled(levels({ bits: planes, group }));
-    case "gptq":
-      return gptq({ bits, group });
-    case "rtn":
-      return rtn({ bits, group });
-  }
-}
-
 /** Exits 2 for an option that the method does not have: dropped without a word, it would be believed. */
 export function checkMethodOptions(options: Typed): void {
-  const own: readonly string[] = takes[options.method as MethodName];
-  for (const name of ["abmp", "row-scale-bits"] as const) {
-    const isDefault = Number(options[name]) === Number(methodOptions[name].default);
-    if (!isDefault && !own.includes(name)) {
-      const those = methodNames.filter((method) => (takes[method] as readonly string[]).includes(name)).join(", ");
-      refuse(`--${name} is ${options[name]}, but ${options.method} has no such option; it is for ${those}`);
-    }
+  const { takes, bits }: Entry = methods[options.method as MethodName];
+  const own = Object.keys(methodOptions).filter((name) =>
+    !["method", "embed-bits", "head-bits"].includes(name)
+  ) as Own[];
+  for (const name of own) {
+    const { default: usual } = methodOptions[name];
+    const isUsual = options[name] === usual || Number(options[name]) === Number(usual);
+    if (isUsual || takes.includes(name)) continue;
+    const those = methodNames.filter((method) => (methods[method].takes as readonly string[]).includes(name)).join(
+      ", ",
+    );
+    refuse(`--${name} is ${options[name]}, but ${options.method} has no such option; it is for ${those}`);
   }
-  const most = options.method.startsWith("quant-dllm") || options.method === "levels" ? 4 : 8;
-  if (Number(options.bits) > most) refuse(`--bits is ${options.bits}, but ${options.method} takes at most ${most}`);
+  if (!bits.includes(Number(options.bits))) {
+    const wanted = bits.length > 2 ? `at most ${bits.at(-1)}` : bits.join(" or ");
+    refuse(`--bits is ${options.bits}, but ${options.method} takes ${wanted}`);
+  }
 }

@@ -114,7 +114,7 @@ await main(async () => {
   const data = windows > 0 ? `${windows - heldOut} windows of ${length} tokens from ${text}` : "no calibration data";
   const show = (plan: Plan) => console.error(`${source.name}: ${method.name}, ${data}\n${planText(plan)}\n`);
 
-  const drawn = { windows, heldOut, mcs: options.mcs };
+  const drawn = { windows, heldOut, mcs: options.mcs, trajectory: options.method === "dllmquant" };
   let progress: ReturnType<typeof meter> | undefined;
   await using quantization = await openQuantization(checkpoint, method, {
     out: options.out,

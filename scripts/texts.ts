@@ -1,6 +1,7 @@
 /** The text that commands calibrate on and tune to. */
 import {
   type Calibration,
+  certaintyWeighted,
   type Checkpoint,
   type Corpus,
   corpusText,
@@ -44,7 +45,13 @@ export function checkTestbed({ source, tokenizer }: Checkpoint): void {
 export async function calibrationOf(
   model: Model,
   { from, length, seed, signal }: Cut,
-  { windows, heldOut, mcs }: { readonly windows: number; readonly heldOut: number; readonly mcs: boolean },
+  { windows, heldOut, mcs, trajectory = false }: {
+    readonly windows: number;
+    readonly heldOut: number;
+    readonly mcs: boolean;
+    /** The model's own way over the text, tokens by certainty: what DLLMQuant calibrates on. */
+    readonly trajectory?: boolean;
+  },
 ): Promise<Calibration> {
   if (from === "sampler") {
     const corpus = await loadCorpus("wikitext", { tokenizer: model.tokenizer, count: windows, length, seed, signal });
@@ -53,6 +60,7 @@ export async function calibrationOf(
   const corpus: Corpus = from === "nanoworld"
     ? world(windows, length).draw(seed, 0)
     : await loadCorpus(from, { tokenizer: model.tokenizer, count: windows, length, seed, signal });
+  if (trajectory) return await trajectoryCalibration(model, corpus, { seed, signal });
   if (!mcs) return visible(corpus);
   // Timesteps run over the windows: those held out get a sweep of their own, else they would all be of the last ones.
   const [used, rest] = [corpus.windows.slice(0, windows - heldOut), corpus.windows.slice(windows - heldOut)];
@@ -61,6 +69,17 @@ export async function calibrationOf(
   const kept = simulateMasks({ windows: rest }, { maskId: model.maskId, seed: seed + 1 });
   const joined = { windows: [...masked.windows, ...kept.windows], timesteps: [...masked.timesteps, ...kept.timesteps] };
   return { ...masked, ...joined };
+}
+
+/** What DLLMQuant calibrates on: states of the sampler by its quotas (TMAS), tokens by certainty (CGQ). */
+export async function trajectoryCalibration(
+  model: Model,
+  corpus: Corpus,
+  { seed, signal }: { readonly seed: number; readonly signal?: AbortSignal },
+): Promise<Calibration> {
+  const quotas = [0.3, 0.2, 0.2, 0.3];
+  const states = await samplerStates(model, corpus, { seed, signal, sampler: samplerOf(model), quotas });
+  return await certaintyWeighted(model, states, { signal });
 }
 
 /** What a tuning goes through, and what judges it. */

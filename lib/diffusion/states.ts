@@ -13,6 +13,8 @@ export interface SamplerStatesOptions {
   readonly steps?: number;
   /** States taken from each window's text, all on one way. */
   readonly states?: number;
+  /** Shares of the states that equal stretches of the way get, from all masks to none; even by default. TMAS of DLLMQuant has .3, .2, .2, .3. */
+  readonly quotas?: readonly number[];
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -43,7 +45,8 @@ export async function samplerStates(
   corpus: Corpus,
   options: SamplerStatesOptions,
 ): Promise<Calibration> {
-  const { seed, prefix = 0.25, sampler = lladaSampler(), steps = 32, states = 1, onProgress, signal } = options;
+  const { seed, prefix = 0.25, sampler = lladaSampler(), steps = 32, states = 1, quotas = [1] } = options;
+  const { onProgress, signal } = options;
   const count = corpus.windows.length;
   if (count === 0) throw new RangeError("Cannot take sampler states: the corpus holds no windows");
   if (!(prefix >= 0 && prefix < 1)) {
@@ -52,6 +55,7 @@ export async function samplerStates(
   if (!(Number.isInteger(states) && states > 0 && Number.isInteger(steps) && steps > 0)) {
     throw new RangeError(`Cannot take ${states} sampler states of ${steps} steps: wanted positive integers`);
   }
+  checkQuotas(quotas);
   const random = rng(seed, "states");
   const order = random.shuffle(Array.from({ length: count }, (_, i) => i));
   const windows: Int32Array[] = [], timesteps: number[] = [];
@@ -61,7 +65,7 @@ export async function samplerStates(
     // State s of this window lies in stratum s · N + order[i] of N · S, so windows share out every S-th part of the way.
     const taken = Array.from(
       { length: states },
-      (_, s) => Math.floor((s * count + order[i] + random.next()) / (count * states) * steps),
+      (_, s) => Math.floor(progressOf((s * count + order[i] + random.next()) / (count * states), quotas) * steps),
     );
     const way = sampler.walk(denoiser, window.slice(0, kept), { length, steps, seed: `${seed} states ${i}`, signal });
     for await (const { tokens, masked, done } of way) {
@@ -74,5 +78,24 @@ export async function samplerStates(
     onProgress?.(i + 1, count);
   }
   const name = ["states", sampler.name, `s${steps}`, states === 1 ? "" : `n${states}`, `g${prefix}`];
+  if (quotas.length > 1) name.push(`q${quotas.join("_")}`);
   return { name: name.filter(Boolean).join("-"), windows, timesteps };
+}
+
+function checkQuotas(quotas: readonly number[]): void {
+  const sum = quotas.reduce((a, b) => a + b, 0);
+  if (quotas.length > 0 && quotas.every((quota) => quota >= 0) && Math.abs(sum - 1) < 1e-9) return;
+  throw new RangeError(
+    `Cannot take sampler states by quotas [${quotas}]: wanted shares of at least 0 with the sum one`,
+  );
+}
+
+/** How far on the way, 0 to 1, the state is that `share` of all states lie before: each stretch holds its quota of them. */
+function progressOf(share: number, quotas: readonly number[]): number {
+  let before = 0;
+  for (const [stretch, quota] of quotas.entries()) {
+    if (share < before + quota) return (stretch + (share - before) / quota) / quotas.length;
+    before += quota;
+  }
+  return 1 - 1e-9;
 }
