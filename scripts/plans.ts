@@ -2,12 +2,13 @@
 import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
 import { loadCorpus } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { methodsStudy } from "./methods_study.ts";
 import { secondWorld, secondWorldStudy } from "./second_world.ts";
 import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
 import { measuredLast, tuningFull, tuningQuick, type TuningScale } from "./tuning_scale.ts";
 import { tuningStudies } from "./tuning_studies.ts";
 
-export const studyNames = ["paper", "tuning", "second-world"] as const;
+export const studyNames = ["paper", "tuning", "second-world", "methods"] as const;
 export type StudyName = typeof studyNames[number];
 
 /** What names a plan: plain data, so that it can be handed to another thread. */
@@ -43,7 +44,8 @@ export const modelOf = (study: StudyName): string =>
 export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskId }: Model): NamedPlan {
   const base = study === "paper" ? isQuick ? quick : full : isQuick ? tuningQuick : tuningFull;
   const scale = seeds === undefined ? base : { ...base, seeds: Array.from({ length: seeds }, (_, i) => i + 1) };
-  const make = { paper: studies, tuning: tuningStudies, "second-world": secondWorldStudy }[study];
+  const make =
+    { paper: studies, tuning: tuningStudies, "second-world": secondWorldStudy, methods: methodsStudy }[study];
   const whole = make(scale as TuningScale, maskId);
   const plan = only ? { ...whole, ablations: whole.ablations.filter(({ id }) => only.includes(id)) } : whole;
   const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
@@ -56,7 +58,7 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
     ...plan.points.map(({ arm }) => arm),
   ];
   if (study === "paper") return { plan, scale, arms };
-  const seed = study === "tuning" ? WORLD_SEED : secondWorld.seed;
+  const seed = study === "second-world" ? secondWorld.seed : WORLD_SEED;
   return { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128, seed) };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Reproduces the paper's comparison and ablations on the nano testbed: rows, tables, figures.
- *   deno task reproduce [--study tuning|second-world] [--quick] [--seeds 3] [--device auto] [--model DIR] [--out results/reproduce]
+ *   deno task reproduce [--study tuning|second-world|methods] [--quick] [--seeds 3] [--device auto] [--model DIR] [--out results/reproduce]
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
  * where they are of the same options, model, data and code.
  */
@@ -19,6 +19,7 @@ import {
   studyNames,
 } from "./plans.ts";
 import { secondWorldRemedy } from "./second_world.ts";
+import { writeMethodsReport } from "./methods_report.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
 import type { Plan, Study } from "./studies.ts";
@@ -28,7 +29,8 @@ const options = readOptions("deno task reproduce [options]", {
   study: {
     default: "paper",
     check: oneOf(...studyNames),
-    help: "paper (its comparison and ablations), tuning (towards the model's loss), or second-world",
+    help:
+      "paper (its comparison and ablations), tuning (towards the model's loss), second-world, or methods (of the field)",
   },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
   report: { default: false, help: "measure nothing: report on the arms that are there for every seed" },
@@ -120,7 +122,8 @@ await main(async () => {
     const own = rows.filter(({ task }) => arm.tasks.some((t) => t.task.id === task));
     return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label })) };
   };
-  await (study === "paper" ? writeReport : writeTuningReport)({ out, scale, model, plan, find });
+  const write = study === "paper" ? writeReport : study === "methods" ? writeMethodsReport : writeTuningReport;
+  await write({ out, scale, model, plan, find });
   const rows = wanted.flatMap(({ arm, name }) => measured.get(name)!.rows.map((row) => ({ ...row, label: arm.label })));
   await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));

@@ -74,7 +74,7 @@ export function tuningFront(means: readonly Row[]): Figure {
 }
 
 /** Divergences from full precision as cells, mean and standard error over seeds. */
-function divergencesOf({ id, settings }: Pick<Study, "id" | "settings">, { scale, find }: Measured): Row[] {
+export function divergencesOf({ id, settings }: Pick<Study, "id" | "settings">, { scale, find }: Measured): Row[] {
   return settings.flatMap((arm) => {
     const all = scale.seeds.map((seed) => find(arm, seed));
     return (["forward", "answers"] as const).map((task): Row => {

@@ -24,6 +24,8 @@ export interface Arm {
   readonly calibration?: (corpus: Corpus, seed: number) => Calibration;
   /** Windows of text. */
   readonly windows: number;
+  /** Further windows, on which the errors of layers are measured, not calibrated. */
+  readonly heldOut?: number;
   /** What is measured, and on how many items each. */
   readonly tasks: readonly { readonly task: Task; readonly limit: number }[];
 }
@@ -45,6 +47,8 @@ export interface Measurement {
   readonly seed: number;
   readonly rows: readonly Row[];
   readonly linears: readonly LinearReport[];
+  /** What quantising took, tuning included. */
+  readonly seconds?: number;
   /** Per task, a number per item: see `EvaluateOptions.onItems`. */
   readonly items: Readonly<Record<string, readonly number[]>>;
   /** From full precision, where windows to judge by were given. */
@@ -81,7 +85,7 @@ export interface MeasureOptions {
  * ```
  */
 export function identityOf(
-  { method, calibration, windows, tasks }: Arm,
+  { method, calibration, windows, heldOut, tasks }: Arm,
   { seed, inputs }: { readonly seed: number; readonly inputs: ArmInputs },
 ): string {
   const name = calibration ? calibration({ windows: [new Int32Array(1)] }, seed).name : "none";
@@ -90,7 +94,7 @@ export function identityOf(
     if (digest === undefined) throw new RangeError(`Cannot identify an arm: there is no digest of the task "${id}"`);
     return `${id}@${version}=${digest}x${draws}:${limit}`;
   });
-  const text = method ? `${windows} of ${inputs.corpus}` : "no text";
+  const text = method ? `${windows}${heldOut ? ` and ${heldOut}` : ""} of ${inputs.corpus}` : "no text";
   const { code, device, model } = inputs;
   return [code, device, model, method?.name ?? "fp", name, text, what.join("+"), seed].join(" | ");
 }
@@ -114,15 +118,18 @@ export function identityOf(
 export async function measure(model: Model, arm: Arm, options: MeasureOptions): Promise<Measurement> {
   const { seed, kernels, signal, judge, onProgress } = options;
   const linears: LinearReport[] = [], curve: NonNullable<Measurement["curve"]>[number][] = [];
-  let subject = model;
+  let subject = model, seconds: number | undefined;
   // Quantising takes the first part of the time, or the first little part where a tuning follows.
   const [solver, tuning] = arm.method && "tunings" in arm.method ? [0.05, 0.85] : [0.5, 0];
   if (arm.method) {
-    const drawn = arm.calibration?.(await options.corpus(arm.windows, seed), seed);
+    const { heldOut = 0 } = arm;
+    const drawn = arm.calibration?.(await options.corpus(arm.windows + heldOut, seed), seed);
     const prepared = await arm.prepare?.(model, { calibration: drawn, seed });
     const { method, calibration } = { method: arm.method, calibration: drawn, ...prepared };
+    const start = performance.now();
     subject = await quantize(model, method, {
       calibration,
+      heldOut: calibration ? heldOut : 0,
       kernels,
       signal,
       seed,
@@ -136,6 +143,7 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
         onProgress?.(solver * done / total);
       },
     });
+    seconds = (performance.now() - start) / 1000;
   }
   const items: Record<string, readonly number[]> = {};
   const rows: Row[] = [];
@@ -159,6 +167,7 @@ export async function measure(model: Model, arm: Arm, options: MeasureOptions): 
     rows: rows.map((row) => ({ ...row, ...extra })),
     linears,
     items,
+    ...(seconds !== undefined && { seconds }),
     ...(judge && { divergence: await divergence(model, subject, { text: judge, seed }) }),
     ...(curve.length > 0 && { curve }),
   };
