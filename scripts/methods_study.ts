@@ -56,6 +56,14 @@ export const fieldMethods: Readonly<Record<string, Method>> = {
   levels: levels({ bits: 2, group }),
 };
 
+/** The same with the exact block step, where the released codes take the diagonal of the factor. */
+const exact: Readonly<Record<string, Method>> = {
+  BiLLM: billm({ group, compensation: "exact" }),
+  SBVR: sbvr({ sums: 2, group, compensation: "exact" }),
+  "SDQ-LLM": sdqLlm({ rate: 1.25, group, compensation: "exact" }),
+};
+const exactName = (name: string): string => `${name}, exact step`;
+
 /** Methods whose levels are tuned too, and what that is called. */
 const tunedToo = [
   "GPTQ",
@@ -115,6 +123,7 @@ export function methodsStudy(scale: Scale, maskId: number): Plan {
     settings: [
       arm(names.full),
       ...Object.entries(fieldMethods).map(([name, method]) => arm(name, method)),
+      ...Object.entries(exact).map(([name, method]) => arm(exactName(name), method)),
       onWay,
       ...tunedToo.map((name) => arm(tunedName(name), tuned(fieldMethods[name], { what: "scales", text, steps }))),
     ],
@@ -127,6 +136,7 @@ export function methodsStudy(scale: Scale, maskId: number): Plan {
       ["AQLM 2x4 g4", "levels"],
       ["AQLM 2x4 g4", "Quant-dLLM plus"],
       ["SliM-LLM", "levels"],
+      ...Object.keys(exact).map((name): Pair => [exactName(name), name]),
       ...tunedToo.map((name): Pair => [tunedName(name), name]),
       [tunedName("AQLM 2x4 g4"), tunedName("levels")],
       [names.full, tunedName("AQLM 2x4 g4")],

@@ -28,8 +28,10 @@ export interface AqlmOptions {
   readonly seed?: number;
 }
 
-/** Vectors that k-means sees at most, steps of the codebooks in a round. */
-const SAMPLE = 2 ** 15, STEPS = 8;
+/** Vectors that k-means sees at most, and its rounds: what it starts, the steps of the codebooks finish. */
+const SAMPLE = 2 ** 15, ROUNDS = 10;
+/** Steps of the codebooks in a round. */
+const STEPS = 8;
 
 /**
  * A method of M B / g bits per weight, its codebooks, and a scale for each row. Reads H. Rows must hold whole groups.
@@ -113,7 +115,7 @@ function initial({ rows, cols, data }: Matrix, { books, bits, group, seed }: Req
     for (let v = 0; v * stride < count; v++) {
       some.set(left.subarray(v * stride * group, (v * stride + 1) * group), v * group);
     }
-    const { centres } = kMeans(some, group, { count: size, seed: seed + m });
+    const { centres } = kMeans(some, group, { count: size, seed: seed + m, rounds: ROUNDS });
     assign(left, centres, group, chosen);
     codebooks.set(centres, m * size * group);
     for (let v = 0; v < count; v++) {
