@@ -5,6 +5,7 @@ const benches: readonly (readonly [flags: readonly string[], bench: string, ...a
   [plain, "factor"],
   [plain, "gptq"],
   [plain, "daq"],
+  [plain, "methods"],
   [plain, "solver", "official"],
   [plain, "backward"],
   [["--v8-flags=--expose-gc", ...writing], "packed"],
