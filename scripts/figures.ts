@@ -5,7 +5,8 @@
 import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
-import { claims, mainTable, sizeOptionsTable } from "./tables.ts";
+import { methodsTable } from "./methods_report.ts";
+import { claims, mainTable, pairLines, sizeOptionsTable } from "./tables.ts";
 import { secondWorldText, sparedTable, tuningClaims, tuningTable } from "./tuning_tables.ts";
 import type { Verdict } from "./verdicts.ts";
 
@@ -17,6 +18,7 @@ const options = readOptions("deno task figures [options]", {
     path: true,
   },
   second: { default: "", help: "folder of a finished `deno task reproduce --study second-world`", path: true },
+  methods: { default: "", help: "folder of a finished `deno task methods`", path: true },
   results: { default: "data/results", help: "where the published rows and figures are", path: true },
   readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->", path: true },
 });
@@ -39,6 +41,13 @@ await main(async () => {
     for await (const { name } of Deno.readDir(join(tuning, "figures"))) {
       if (name.endsWith(".svg")) await Deno.copyFile(join(tuning, "figures", name), join(results, "figures", name));
     }
+  }
+  if (options.methods) {
+    for (const file of ["means.jsonl", "verdicts.jsonl", "report.md"]) {
+      await Deno.copyFile(join(options.methods, file), join(results, `methods_${file}`));
+    }
+    const figure = "figures/methods-front.svg";
+    await Deno.copyFile(join(options.methods, figure), join(results, figure));
   }
   for (const file of second ? ["means.jsonl", "verdicts.jsonl"] : []) {
     await Deno.copyFile(join(second, file), join(results, `second_world_${file}`));
@@ -69,6 +78,8 @@ await main(async () => {
     "second world",
     secondWorldText(await read("second_world_means.jsonl"), await judged("second_world_verdicts.jsonl")),
   );
+  fill("methods", methodsTable(await read("methods_means.jsonl")).toMarkdown());
+  fill("methods claims", pairLines(await judged("methods_verdicts.jsonl")).join("\n"));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));

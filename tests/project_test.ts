@@ -1,7 +1,8 @@
 /** What the project promises about itself: its table comes from rows, its tasks ask for little, its checkpoint is what README says. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
-import { claims, mainTable, sizeOptionsTable } from "../scripts/tables.ts";
+import { methodsTable } from "../scripts/methods_report.ts";
+import { claims, mainTable, pairLines, sizeOptionsTable } from "../scripts/tables.ts";
 import { secondWorldText, tuningClaims, tuningTable } from "../scripts/tuning_tables.ts";
 import type { Verdict } from "../scripts/verdicts.ts";
 
@@ -43,6 +44,16 @@ Deno.test("README: what it says of the second world is rendered from that study,
   );
   const means = decodeRows(await read("means.jsonl"), "second_world_means.jsonl");
   assertEquals(flat(between), flat(secondWorldText(means, verdicts)));
+});
+
+Deno.test("README: what it says of the methods of the field is rendered from that study, and nothing else", async () => {
+  const flat = (text: string) => plain(text).replaceAll(/\s+/g, " ").trim();
+  const readme = await Deno.readTextFile("README.md"), path = `${results}/methods_means.jsonl`;
+  const lines = (await Deno.readTextFile(`${results}/methods_verdicts.jsonl`)).split("\n").filter(Boolean);
+  const sentences = pairLines(lines.map((line) => JSON.parse(line) as Verdict)).join("\n");
+  assertEquals(flat(readme.split(/<!-- \/?methods claims -->/)[1]), flat(sentences));
+  const table = methodsTable(decodeRows(await Deno.readTextFile(path), path)).toMarkdown();
+  for (const line of table.split("\n")) assertStringIncludes(flat(readme), flat(line));
 });
 
 Deno.test("README: its table of sizes is the rendering of data/results/size_options.jsonl", async () => {
