@@ -61,6 +61,14 @@ export interface ValueScaleOptions {
  * on an asymmetric grid from α min v to α max v. `attention` `[tokens]` is what each token gets: the column sums of the softmax of its head.
  *
  * @throws RangeError when lengths differ, or a weight is negative or not finite.
+ *
+ * @example
+ * ```ts
+ * import { valueScale } from "quant-dllm";
+ *
+ * const { share, error } = valueScale([0.1, -0.4, 9], [0.6, 0.4, 0], { bits: 4 }); // nobody looks at the outlier
+ * console.log(share, error);
+ * ```
  */
 export function valueScale(
   values: ArrayLike<number>,

@@ -4,7 +4,7 @@ import { tasks, worldTasks } from "../../lib/evaluate/tasks.ts";
 
 Deno.test("items are the same from a folder and from where a published package is fetched; what is not there is named", async () => {
   await using model = await loadModel("data/nano-llada");
-  await using server = Deno.serve({ port: 0, onListen: () => {} }, async (request) => {
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, async (request) => {
     const { pathname } = new URL(request.url);
     try {
       return new Response(await Deno.readTextFile(`data/nanoworld${pathname}`));

@@ -167,6 +167,20 @@ export interface RatioShare {
  * again; weighted by the size of the linears.
  *
  * @throws RangeError when the mean is below 1.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, sdqLlm, sharedRatios } from "quant-dllm";
+ *
+ * const model = await loadModel("data/nano-llada");
+ * const linears = await Promise.all(model.linearNames().map(async ({ name, layer, linear }) => {
+ *   const { data } = await model.weight(layer, linear);
+ *   const deviation = Math.sqrt(data.reduce((sum, w) => sum + w * w, 0) / data.length);
+ *   return { name, deviation, weights: data.length };
+ * }));
+ * const method = sdqLlm({ rates: sharedRatios(linears, { mean: 1.25 }) });
+ * console.log(method.name);
+ * ```
  */
 export function sharedRatios(
   linears: readonly RatioShare[],
