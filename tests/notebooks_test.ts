@@ -21,6 +21,7 @@ const names = [
   "04_main_comparison",
   "05_ablations",
   "06_from_layer_error_to_the_models_loss",
+  "07_all_methods_at_equal_bits",
 ];
 const files = names.map((name) => {
   const text = Deno.readTextFileSync(`notebooks/${name}.ipynb`);

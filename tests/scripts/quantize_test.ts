@@ -134,7 +134,7 @@ Deno.test("quantize: wrong options are told in one line", async () => {
   await inFolder(async (folder) => {
     for (
       const [args, what] of [
-        [["--method", "foo"], '--method is "foo", wanted one of quant-dllm'],
+        [["--method", "foo"], '--method is "foo", wanted one of levels, quant-dllm'],
         [["--embed-bits", "3"], '--embed-bits is "3"'],
         [["--row-scale-bits", "4"], '--row-scale-bits is "4"'],
         [["--preset", "huge"], '--preset is "huge"'],

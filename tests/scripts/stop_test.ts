@@ -18,8 +18,9 @@ client = manager.client()
 client.start_channels()
 client.wait_for_ready(timeout=60)
 for code, stop in json.loads(sys.argv[1]):
-    begun, sent, outcome, name = time.time(), None, "no answer", client.execute(code)
-    while time.time() - begun < 60:
+    begun, sent, idle, outcome, name = time.time(), None, None, "no answer", client.execute(code)
+    # The kernel may say that it is idle before it has sent the result.
+    while time.time() - begun < 60 and not (idle and (outcome != "no answer" or time.time() - idle > 3)):
         if stop is not None and sent is None and time.time() - begun > stop:
             manager.interrupt_kernel()
             sent = time.time()
@@ -34,7 +35,7 @@ for code, stop in json.loads(sys.argv[1]):
         content = message["content"]
         if message["msg_type"] == "error": outcome = content["ename"]
         if message["msg_type"] == "execute_result": outcome = content["data"]["text/plain"]
-        if content.get("execution_state") == "idle": break
+        if content.get("execution_state") == "idle": idle = time.time()
     print(json.dumps([outcome, time.time() - sent if sent else None]))
 manager.shutdown_kernel(now=True)
 `;

@@ -4,6 +4,7 @@ import { concat } from "../../tensor/concat.ts";
 import type { QuantizedLinear, StoredTensor } from "../method.ts";
 import { blockOrders, groupOf } from "./grouped.ts";
 import { bytesOf, bytesTensor } from "../tensors.ts";
+import { readMixed, storeMixed } from "./mixed.ts";
 import { rowScaleBits } from "./row_scales.ts";
 
 /**
@@ -20,11 +21,28 @@ export function rowsOf(
     throw new RangeError(`Cannot take rows ${from} to ${to} of "${q.name}": it has ${rows}`);
   }
   if (from === 0 && to === rows) return q;
-  if (!["uniform", "binary", "levels"].includes(q.format)) {
-    throw new TypeError(`Cannot take rows of "${q.name}": its format "${q.format}" is for linears of blocks`);
-  }
-  const cut = q.format === "uniform" ? uniformRows : blockRows;
+  const cut = cuts[q.format];
+  if (!cut) throw new TypeError(`Cannot take rows of "${q.name}": its format "${q.format}" is for linears of blocks`);
   return { ...q, shape: [to - from, cols], tensors: { ...q.tensors, ...cut(q, from, to) } };
+}
+
+/** By form. */
+const cuts: Readonly<Partial<Record<QuantizedLinear["format"], typeof uniformRows>>> = {
+  uniform: uniformRows,
+  binary: blockRows,
+  levels: blockRows,
+  mixed: mixedRows,
+};
+
+function mixedRows(q: QuantizedLinear, from: number, to: number): Record<string, StoredTensor> {
+  const groups = readMixed(q).map((g) => ({
+    ...g,
+    codes: g.codes.subarray(from * g.width, to * g.width),
+    scales: g.scales.subarray(from, to),
+    zeros: g.zeros.subarray(from, to),
+    ...(g.means ? { means: g.means.subarray(from, to) } : {}),
+  }));
+  return storeMixed(q.name, { rows: to - from, cols: q.shape[1], group: groupOf(q), groups }, {}).tensors;
 }
 
 /** A group map is of columns, so that it stays as it is. */

@@ -59,7 +59,7 @@ export function readUniform({ shape: [rows, cols], config, tensors }: QuantizedL
   const zeros = symmetric ? new Uint8Array(count).fill(2 ** (bits - 1)) : unpackBits(tensors.zeros.bytes, bits, count);
   const groupOf = tensors.g_idx && readIndices(tensors.g_idx);
   const inScale = tensors.in_scale && halfToFloat(new Uint16Array(tensors.in_scale.bytes.slice().buffer));
-  return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, inScale };
+  return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, ...(inScale && { inScale }) };
 }
 
 /** The weight that a stored uniform layer stands for: s (q - z), exact in float32, and that by factors of the columns where there are some. */

@@ -89,5 +89,5 @@ Deno.test("uniform: refuses scales that fp16 cannot hold and formats that nobody
     `"up": a scale of 70000`,
   );
   const stored = storeUniform("up", layer, {});
-  assertThrows(() => dequantize({ ...stored, format: "ternary" as "uniform" }), TypeError, `"ternary"`);
+  assertThrows(() => dequantize({ ...stored, format: "quinary" as "uniform" }), TypeError, `"quinary"`);
 });
