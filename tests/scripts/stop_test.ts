@@ -64,7 +64,7 @@ Deno.test({
       ];
       const { success, stdout, stderr } = await new Deno.Command(python, {
         args: ["-c", driver, JSON.stringify(cells)],
-        env: { JUPYTER_PATH: folder },
+        env: { JUPYTER_PATH: folder, NO_COLOR: "1" },
       }).output();
       const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
       assert(success, text(stderr));
