@@ -15,7 +15,7 @@ export type StudyName = typeof studyNames[number];
 export interface PlanName {
   readonly study: StudyName;
   readonly quick: boolean;
-  /** Ids of the ablations that are wanted beside the main study; all when absent. */
+  /** Ids of the studies that are wanted; all when absent. */
   readonly only?: readonly string[];
   /** Number of seeds; that of the scale when absent. */
   readonly seeds?: number;
@@ -47,7 +47,7 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
   const make =
     { paper: studies, tuning: tuningStudies, "second-world": secondWorldStudy, methods: methodsStudy }[study];
   const whole = make(scale as TuningScale, maskId);
-  const plan = only ? { ...whole, ablations: whole.ablations.filter(({ id }) => only.includes(id)) } : whole;
+  const plan = only ? chosen(study, whole, only) : whole;
   const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
   if (unknown !== undefined) throw new RangeError(`There is no study ${unknown}: wanted ${known.join(", ")}`);
   const mentioned = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings);
@@ -60,6 +60,16 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
   if (study === "paper") return { plan, scale, arms };
   const seed = study === "second-world" ? secondWorld.seed : WORLD_SEED;
   return { plan, scale, arms, judge: judgeOf(isQuick ? 32 : 128, seed) };
+}
+
+/** Of a plan the studies with these ids; without its id the main study of tuning has no arms, all others stand on theirs. */
+function chosen(study: StudyName, { main, ablations, points }: Plan, ids: readonly string[]): Plan {
+  const kept = study !== "tuning" || ids.includes(main.id);
+  return {
+    main: kept ? main : { ...main, settings: [], pairs: [] },
+    ablations: ablations.filter(({ id }) => ids.includes(id)),
+    points,
+  };
 }
 
 /** Statements of the world that no text teaches and no task asks. */

@@ -19,17 +19,22 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
     verdicts.push(...found);
     return { cells, text: [...pairLines(found), resolution(found)].join("\n") };
   };
-  const main = judge(plan.main);
-  markdown.push("## Accuracy", mainTable(main.cells, plan.main.id).toMarkdown(), main.text);
-  markdown.push("## Likelihood bound", boundTable(main.cells, plan.main.id).toMarkdown());
-  markdown.push("## Divergence from full precision on held-out text", divergenceTable(main.cells).toMarkdown());
+  const hasMain = plan.main.settings.length > 0;
+  if (hasMain) {
+    const { cells, text } = judge(plan.main);
+    const accuracy = mainTable(cells, plan.main.id);
+    markdown.push("## Accuracy", accuracy.toMarkdown(), text);
+    markdown.push("## Likelihood bound", boundTable(cells, plan.main.id).toMarkdown());
+    markdown.push("## Divergence from full precision on held-out text", divergenceTable(cells).toMarkdown());
+    console.error(`\n${accuracy.toText()}\n\n${text}`);
+  }
   for (const study of plan.ablations) {
     const { cells, text } = judge(study);
     const shown = table(cells, { row: ["label", "bits"], column: "task", digits: 3 });
     markdown.push(`## ${study.title}`, shown.toMarkdown(), text);
   }
   const lines = curvesOf([plan.main, ...plan.ablations], measured);
-  const figures: Record<string, Figure> = { front: tuningFront(means) };
+  const figures: Record<string, Figure> = hasMain ? { front: tuningFront(means) } : {};
   const shown = lines.filter(({ study, label }) => study === plan.main.id && /\+ codes/.test(String(label)));
   if (shown.length > 0) figures.curves = curves(shown, { value: "KL from full precision, nats" });
   await Deno.mkdir(join(out, "figures"), { recursive: true });
@@ -43,7 +48,7 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
   await Deno.writeTextFile(join(out, "means.jsonl"), encodeRows(means));
   await Deno.writeTextFile(join(out, "curves.jsonl"), encodeRows(lines));
   await Deno.writeTextFile(join(out, "verdicts.jsonl"), verdicts.map((v) => JSON.stringify(v) + "\n").join(""));
-  console.error(`\n${mainTable(main.cells, plan.main.id).toText()}\n\n${main.text}\n\nReport: ${out}/report.md`);
+  console.error(`\nReport: ${out}/report.md`);
 }
 
 /** Accuracy and bound against counted bits of the arms at two bits, and of one to three: what is tuned and what is not apart. */
