@@ -95,17 +95,23 @@ async function digest(text: string): Promise<string> {
   return new Uint8Array(hash).toHex();
 }
 
-/** Edits drawn evenly: as many from each file as it has places for, so that small files are not forgotten. */
+/**
+ * Edits drawn evenly: as many from each file as it has places for, so that small files are not forgotten. Each file has a draw of its own, which stays
+ * when others come or change.
+ */
 async function drawn(): Promise<Edit[]> {
-  const random = rng(Number(options.seed), "mutants"), all: Edit[][] = [];
+  const all: Edit[][] = [];
+  const drawOf = (use: string) => rng(Number(options.seed), "mutants", use);
   for (const file of files.filter((file) => rooms.some(([prefix]) => file.startsWith(prefix)))) {
     const tests = rooms.find(([prefix]) => file.startsWith(prefix))![1].filter((path) => exists(path));
-    const own = random.shuffle(editsOf(file, await Deno.readTextFile(file)).map((edit) => ({ ...edit, tests })));
+    const own = drawOf(file).shuffle(editsOf(file, await Deno.readTextFile(file)).map((edit) => ({ ...edit, tests })));
     all.push(own.filter(({ name }) => !sharesWork.test(name)));
   }
   const order: Edit[] = [];
   for (let round = 0; order.length < Number(options.count) && all.some((own) => own.length > round); round++) {
-    order.push(...random.shuffle(all.flatMap((own) => own[round] ?? [])));
+    const first = (edit: Edit) => drawOf(`${round} ${edit.file}`).next();
+    const now = all.flatMap((own) => own[round] ?? []).map((edit) => ({ edit, at: first(edit) }));
+    order.push(...now.sort((a, b) => a.at - b.at).map(({ edit }) => edit));
   }
   return order.slice(0, Number(options.count));
 }
