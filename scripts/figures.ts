@@ -35,9 +35,10 @@ await main(async () => {
     }
   }
   if (tuning) {
-    for (const file of ["means.jsonl", "verdicts.jsonl", "curves.jsonl", "report.md"]) {
-      await Deno.copyFile(join(tuning, file), join(results, `tuning_${file}`));
+    for (const file of ["means.jsonl", "verdicts.jsonl", "curves.jsonl"]) {
+      await adoptStudies(join(tuning, file), join(results, `tuning_${file}`));
     }
+    await adoptSections(join(tuning, "report.md"), join(results, "tuning_report.md"));
     for await (const { name } of Deno.readDir(join(tuning, "figures"))) {
       if (name.endsWith(".svg")) await Deno.copyFile(join(tuning, "figures", name), join(results, "figures", name));
     }
@@ -84,3 +85,22 @@ await main(async () => {
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));
 });
+
+/** Lines of the studies that `from` has take the place of those that `to` has of them, where the first of those stood. */
+async function adoptStudies(from: string, to: string): Promise<void> {
+  const read = async (path: string) => (await Deno.readTextFile(path)).split("\n").filter(Boolean);
+  const studyOf = (line: string) => (JSON.parse(line) as { readonly study: string }).study;
+  const fresh = Map.groupBy(await read(from), studyOf), stored = Map.groupBy(await read(to), studyOf);
+  const merged = new Map([...stored, ...fresh]);
+  await Deno.writeTextFile(to, [...merged.values()].flat().map((line) => `${line}\n`).join(""));
+}
+
+/** The same for the sections of a report, by their headings. */
+async function adoptSections(from: string, to: string): Promise<void> {
+  const read = async (path: string) => {
+    const [head, ...sections] = (await Deno.readTextFile(path)).split(/^(?=## )/m);
+    return { head, sections: new Map(sections.map((text) => [text.split("\n", 1)[0], text])) };
+  };
+  const fresh = await read(from), stored = await read(to);
+  await Deno.writeTextFile(to, stored.head + [...new Map([...stored.sections, ...fresh.sections]).values()].join(""));
+}

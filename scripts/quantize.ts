@@ -36,7 +36,7 @@ const options = readOptions(
     ...methodOptions,
     preset: {
       default: "laptop",
-      help: "calibration: laptop (wikitext, 32 x 1024) or paper (c4, 128 x 4096)",
+      help: "calibration and tuning: laptop (wikitext, 32 x 1024), gpu (c4, 128 x 2048) or paper (c4, 128 x 4096)",
       check: oneOf(...Object.keys(presets)),
     },
     calibration: {
@@ -64,7 +64,7 @@ const options = readOptions(
     },
     "tune-steps": {
       default: "auto",
-      help: "steps; auto: 1500 by model, 200 a block by block",
+      help: "steps; auto: 1500 by model, 200 a block by block; with --preset gpu 3000 and 800",
       check: count("auto"),
     },
     "tune-batch": { default: "auto", help: "windows per step; auto: about 2048 tokens", check: count("auto") },
@@ -161,7 +161,7 @@ await main(async () => {
     const by = options["tune-by"] === "auto" ? auto : options["tune-by"] as typeof auto;
     const typed = (name: "tune-steps" | "tune-batch", auto: number) =>
       options[name] === "auto" ? auto : Number(options[name]);
-    const steps = typed("tune-steps", by === "model" ? 1500 : 200);
+    const steps = typed("tune-steps", presets[options.preset].steps[by]);
     const batch = typed("tune-batch", Math.max(1, Math.floor(2048 / length)));
     const hidden = Number(options["tune-hidden"]);
     if (hidden !== 0 && by === "block") {

@@ -26,10 +26,19 @@ export interface Cut {
   readonly signal?: AbortSignal;
 }
 
-/** Calibrations by name. `paper` is that of Quant-dLLM; `laptop` fits an evening on a few cores. The testbed has its own sizes. */
-export const presets: Readonly<Record<string, { calibration: string; windows: number; length: number }>> = {
-  paper: { calibration: "c4", windows: 128, length: 4096 },
-  laptop: { calibration: "wikitext", windows: 32, length: 1024 },
+/** What a run takes when nothing else is asked for: windows to calibrate on, and the steps of a tuning, by model or of each block. */
+export interface Preset {
+  readonly calibration: string;
+  readonly windows: number;
+  readonly length: number;
+  readonly steps: { readonly model: number; readonly block: number };
+}
+
+/** `paper` calibrates as Quant-dLLM does; `laptop` fits a night on a few cores; `gpu` sees more text, and tunes longer. The testbed has its own sizes. */
+export const presets: Readonly<Record<string, Preset>> = {
+  laptop: { calibration: "wikitext", windows: 32, length: 1024, steps: { model: 1500, block: 200 } },
+  gpu: { calibration: "c4", windows: 128, length: 2048, steps: { model: 3000, block: 800 } },
+  paper: { calibration: "c4", windows: 128, length: 4096, steps: { model: 1500, block: 200 } },
 };
 export const testbedPreset = { calibration: "nanoworld", windows: 128, length: 64 };
 

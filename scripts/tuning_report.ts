@@ -30,7 +30,7 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
   }
   for (const study of plan.ablations) {
     const { cells, text } = judge(study);
-    const shown = table(cells, { row: ["label", "bits"], column: "task", digits: 3 });
+    const shown = table(cells.map(withBits), { row: ["label", "bits"], column: "task", digits: 3 });
     markdown.push(`## ${study.title}`, shown.toMarkdown(), text);
   }
   const lines = curvesOf([plan.main, ...plan.ablations], measured);
@@ -38,6 +38,7 @@ export async function writeTuningReport({ out, scale, plan, find }: ReportInput)
   const shown = lines.filter(({ study, label }) => study === plan.main.id && /\+ codes/.test(String(label)));
   if (shown.length > 0) figures.curves = curves(shown, { value: "KL from full precision, nats" });
   await Deno.mkdir(join(out, "figures"), { recursive: true });
+  if (Object.keys(figures).length > 0) markdown.push("## Figures");
   for (const [name, figure] of Object.entries(figures)) {
     const file = join(out, "figures", `tuning-${name}`);
     await Deno.writeTextFile(`${file}.svg`, await figure.toSvg());
@@ -120,9 +121,12 @@ function ofSeeds(values: readonly number[]): { readonly mean: number; readonly s
   return { mean, standardError: Math.sqrt(variance / n) };
 }
 
+/** With the column that tables show. */
+const withBits = (row: Row): Row => ({ ...row, bits: row.bitsPerWeight.toFixed(3) });
+
 const divergenceTable = (cells: readonly Row[]) =>
   table(
-    cells.filter(({ metric }) => metric === "KL").map((row): Row => ({ ...row, bits: row.bitsPerWeight.toFixed(3) })),
+    cells.filter(({ metric }) => metric === "KL").map(withBits),
     {
       row: ["label", "bits"],
       column: "task",
