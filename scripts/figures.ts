@@ -5,6 +5,7 @@
 import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
+import { orderingLines, placesTable } from "./method_places.ts";
 import { methodsTable } from "./methods_report.ts";
 import { claims, mainTable, pairLines, sizeOptionsTable } from "./tables.ts";
 import { secondWorldText, sparedTable, tuningClaims, tuningTable } from "./tuning_tables.ts";
@@ -79,8 +80,11 @@ await main(async () => {
     "second world",
     secondWorldText(await read("second_world_means.jsonl"), await judged("second_world_verdicts.jsonl")),
   );
-  fill("methods", methodsTable(await read("methods_means.jsonl")).toMarkdown());
-  fill("methods claims", pairLines(await judged("methods_verdicts.jsonl")).join("\n"));
+  const methods = await read("methods_means.jsonl"), methodVerdicts = await judged("methods_verdicts.jsonl");
+  fill("method places", placesTable(methods).toMarkdown());
+  fill("methods", methodsTable(methods).toMarkdown());
+  fill("methods claims", pairLines(methodVerdicts).join("\n"));
+  fill("orderings", orderingLines(methodVerdicts));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));
