@@ -61,6 +61,12 @@ Deno.test("a fractional average is met from below by whole blocks, the highest s
   assertEquals(mean(allocate([1, 2, 3, 4, 5], abmp({ average: 1.5, ratio: 0 }))), 1.4);
 });
 
+Deno.test("by loss, a fractional average is met by whole blocks, those that gain most", () => {
+  const losses = [1, 4, 2, 3].map((s) => [8 * s, 4 * s, 2 * s, s, s / 2]);
+  assertEquals(allocateByLoss(losses, abmp({ average: 2.5, ratio: 0 })), [2, 3, 2, 3]);
+  assertEquals(allocateByLoss(losses, abmp({ average: 2.25, ratio: 0 })), [2, 3, 2, 2]);
+});
+
 Deno.test("across linears: one ranking per block size, mean exact over all weights", () => {
   fc.assert(
     fc.property(scoresOf, scoresOf, (a, b) => {
