@@ -104,7 +104,7 @@ async function binarize(X: Matrix, M: Matrix, kernels: Kernels) {
   // One column is left to the others, which else have no mean.
   const limit = Math.max(1, Math.min(LIMIT, cols) - 1);
   const columns = { m: M.data, cols, order, limit, losses: new Float64Array(rows * limit) };
-  await kernels.rows(billmColumns, rows, columns, { costPerRow: 10 * limit * cols });
+  await kernels.rows(billmColumns, rows, columns, { costPerRow: 6 * limit * cols });
   const count = 1 + leastColumn(columns.losses, limit), salient = new Uint8Array(cols);
   for (const j of order.subarray(0, count)) salient[j] = 1;
   // Quantiles are taken over the whole block, zeros in place of salient columns, as released.
@@ -156,16 +156,30 @@ function twoLevels(x: Float64Array, keep: (j: number) => boolean): readonly [mea
   return [mean, size / count];
 }
 
-/** Takes μ + α s off the values that `keep` lets through, and gives what is left in squares. */
-function strip(x: Float64Array, keep: (j: number) => boolean): number {
-  const [mean, scale] = twoLevels(x, keep);
-  let left = 0;
-  for (let j = 0; j < x.length; j++) {
-    if (!keep(j)) continue;
+/**
+ * Squares that are left of x[from .. to) after μ + α s was taken off it twice, s its signs then; x is overwritten by what the first leaves. As α is the mean
+ * of |x - μ|, one time leaves Σ (x - μ)² - n α².
+ */
+function leftOfTwo(x: Float64Array, from: number, to: number): number {
+  const n = to - from;
+  if (n <= 0) return 0;
+  let sum = 0, size = 0, rest = 0;
+  for (let j = from; j < to; j++) sum += x[j];
+  const mean = sum / n;
+  for (let j = from; j < to; j++) size += Math.abs(x[j] - mean);
+  const scale = size / n;
+  for (let j = from; j < to; j++) {
     x[j] -= mean + (x[j] < mean ? -scale : scale);
-    left += x[j] * x[j];
+    rest += x[j];
   }
-  return left;
+  const second = rest / n;
+  let away = 0, squares = 0;
+  for (let j = from; j < to; j++) {
+    const d = x[j] - second;
+    away += Math.abs(d);
+    squares += d * d;
+  }
+  return squares - away * away / n;
 }
 
 /** Squared errors of a row with the first 1, 2, ... columns salient and both parts in two orders, as released. */
@@ -184,15 +198,12 @@ export const billmColumns = defineRows({
     rowStart,
     rowEnd,
   ) => {
-    const x = new Float64Array(cols), rank = new Int32Array(cols);
-    order.forEach((j, place) => rank[j] = place);
+    const sorted = new Float64Array(cols), x = new Float64Array(cols);
     for (let i = rowStart; i < rowEnd; i++) {
+      for (let place = 0; place < cols; place++) sorted[place] = m[i * cols + order[place]];
       for (let count = 1; count <= limit; count++) {
-        for (let j = 0; j < cols; j++) x[j] = m[i * cols + j];
-        const inside = (j: number) => rank[j] < count, outside = (j: number) => rank[j] >= count;
-        strip(x, inside);
-        strip(x, outside);
-        losses[i * limit + count - 1] = strip(x, inside) + strip(x, outside);
+        x.set(sorted);
+        losses[i * limit + count - 1] = leftOfTwo(x, 0, count) + leftOfTwo(x, count, cols);
       }
     }
   },
@@ -214,14 +225,28 @@ export const billmSplits = defineRows({
     rowStart,
     rowEnd,
   ) => {
-    const x = new Float64Array(cols);
+    const x = new Float64Array(cols), sizes = new Float64Array(cols);
     for (let i = rowStart; i < rowEnd; i++) {
-      const row = m.subarray(i * cols, (i + 1) * cols);
+      let n = 0;
+      for (let j = 0; j < cols; j++) if (!salient[j]) sizes[n] = Math.abs(x[n++] = m[i * cols + j]);
       for (let t = 0; t < thresholds.length; t++) {
-        x.set(row);
-        const small = (j: number) => !salient[j] && Math.abs(row[j]) < thresholds[t];
-        const large = (j: number) => !salient[j] && Math.abs(row[j]) >= thresholds[t];
-        losses[i * thresholds.length + t] = strip(x, small) + strip(x, large);
+        const threshold = thresholds[t];
+        let few = 0, small = 0, large = 0;
+        for (let j = 0; j < n; j++) {
+          if (sizes[j] < threshold) {
+            few++;
+            small += x[j];
+          } else large += x[j];
+        }
+        const low = small / (few || 1), high = large / (n - few || 1);
+        let nearLow = 0, nearHigh = 0, squares = 0;
+        for (let j = 0; j < n; j++) {
+          const d = x[j] - (sizes[j] < threshold ? low : high);
+          if (sizes[j] < threshold) nearLow += Math.abs(d);
+          else nearHigh += Math.abs(d);
+          squares += d * d;
+        }
+        losses[i * thresholds.length + t] = squares - nearLow ** 2 / (few || 1) - nearHigh ** 2 / (n - few || 1);
       }
     }
   },
