@@ -9,7 +9,7 @@ import { readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
-import { asMatrix, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { asMatrix, inner, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
 import { checkPositive, checkUniform, methodName } from "./options.ts";
 
 export interface AwqOptions {
@@ -259,9 +259,3 @@ const scaled = ({ rows, cols, data }: Matrix, scale: Float32Array): Matrix =>
   matrix(rows, cols, data.map((w, k) => w * scale[k % cols]));
 
 const narrow = (H: Matrix | Matrix64): Matrix => matrix(H.rows, H.cols, new Float32Array(H.data));
-
-function inner(A: Matrix, B: Matrix): number {
-  let sum = 0;
-  for (let k = 0; k < A.data.length; k++) sum += A.data[k] * B.data[k];
-  return sum;
-}
