@@ -74,8 +74,8 @@ export class Engine implements AsyncDisposable {
     });
     const feeds: Record<string, Feed> = windowFeeds(a, x, { from, past }, this.rotations);
     for (const name of blockWeights(a)) feeds[name] = { dims: weightShape(a, name), data: w[name] };
-    const { y, k, v } = await session.run(feeds);
-    return { x: { ...x, data: y.data }, k: k.data, v: v.data };
+    const { y, ownK, ownV } = await session.run(feeds);
+    return { x: { ...x, data: y.data }, k: ownK.data, v: ownV.data };
   }
 
   /**

@@ -8,10 +8,7 @@ import type { BlockParts } from "./parts.ts";
 
 const width = (a: Architecture) => a.kvHeads * a.headSize;
 
-/** What a graph over a part of a sequence gives beside its states `y`. */
-export const keptOutputs = ["k", "v"] as const;
-
-/** Appends a block with the inputs pastK and pastV, and its keys and values as the outputs k and v. */
+/** Appends a block with the inputs pastK and pastV, and its own keys and values as the outputs ownK and ownV. */
 export function windowBlock(
   g: Graph,
   a: Architecture,
@@ -21,7 +18,10 @@ export function windowBlock(
   { fused }: Pick<AttendOptions, "fused">,
 ): Value {
   const held = (name: string) => g.input(name, "float32", [x.shape[0], "past", width(a)]);
-  const keep: AttendOptions["keep"] = (fresh) => keptOutputs.forEach((name) => g.output(name, fresh[name]));
+  const keep: AttendOptions["keep"] = ({ k, v }) => {
+    g.output("ownK", k);
+    g.output("ownV", v);
+  };
   return block(g, a, x, parts, rotation, { fused, keep, past: { k: held("pastK"), v: held("pastV") } });
 }
 

@@ -49,7 +49,7 @@ export async function readPackedBlock(
   return { packed, floats, routes, size, planes: products / size };
 }
 
-/** The graph of a block: x `[batch, time, width]` the tables cos, sin and the past, empty for a whole sequence, to y, and its keys and values k, v. With `own` the weights beside it are arrays of its own. */
+/** The graph of a block: x `[batch, time, width]` the tables cos, sin and the past, empty for a whole sequence, to y, and its keys and values ownK, ownV. With `own` the weights beside it are arrays of its own. */
 export function packedBlockGraph(
   a: Architecture,
   { packed, floats }: PackedBlockWeights,

@@ -87,8 +87,8 @@ export class PackedForward implements Forward {
   async window(layer: number, x: Hidden, window: Window): Promise<Windowed> {
     const { architecture: a, rotations } = this.engine, feeds = windowFeeds(a, x, window, rotations);
     const { session } = await this.#open(layer);
-    const { y, k, v } = await session.run(feeds);
-    return { x: { ...x, data: y.data }, k: k.data, v: v.data };
+    const { y, ownK, ownV } = await session.run(feeds);
+    return { x: { ...x, data: y.data }, k: ownK.data, v: ownV.data };
   }
 
   async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {
