@@ -65,6 +65,8 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
 export { dreamSampler, lladaSampler, type Sampler } from "./diffusion/sampler.ts";
+export { type ApdOptions, apdSampler } from "./diffusion/apd/apd.ts";
+export { type LeftToRight, stepwise } from "./diffusion/apd/left_to_right.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
 

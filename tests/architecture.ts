@@ -34,6 +34,7 @@ export const rooms: Readonly<Record<string, string>> = {
   "methods/sbvr": "methods quant quant/dense",
   "methods/sdq": "methods quant quant/dense",
   "diffusion": "",
+  "diffusion/apd": "diffusion",
   "onnx": "",
   "runtime": "onnx",
   "model": "model/families* onnx quant quant/forms runtime* diffusion*",
@@ -65,7 +66,7 @@ const exceptions: readonly Edge[] = [
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
 const pure =
   "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq methods/slim " +
-  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion onnx".split(
+  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion diffusion/apd onnx".split(
     " ",
   );
 

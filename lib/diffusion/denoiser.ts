@@ -19,3 +19,24 @@ export interface Logits {
   readonly shape: readonly [number, number];
   readonly data: Float32Array;
 }
+
+/** A denoiser that can keep the keys and values of positions it has run. */
+export interface CachingDenoiser extends Denoiser {
+  openCache(): Promise<SequenceCache>;
+}
+
+/** Keys and values of one sequence. */
+export interface SequenceCache extends AsyncDisposable {
+  /** Positions that are kept: 0 .. kept - 1. */
+  readonly kept: number;
+  /** Forgets what is kept from position `length` on. */
+  crop(length: number): void;
+  /**
+   * Runs positions [from, to) of `tokens` (the whole sequence) and keeps their keys and values: they see one another as they are now, and kept positions
+   * outside of [from, to) as they were; from <= kept. Gives logits at the absolute positions `rows`, `[rows, vocab]`.
+   */
+  run(
+    tokens: Int32Array,
+    window: { readonly from: number; readonly to: number; readonly rows: Int32Array },
+  ): Promise<Logits>;
+}
