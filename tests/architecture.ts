@@ -34,6 +34,7 @@ export const rooms: Readonly<Record<string, string>> = {
   "methods/sbvr": "methods quant quant/dense",
   "methods/sdq": "methods quant quant/dense",
   "diffusion": "",
+  "diffusion/apd": "diffusion",
   "onnx": "",
   "runtime": "onnx",
   "model": "model/families* onnx quant quant/forms runtime* diffusion*",
@@ -54,6 +55,7 @@ export const rooms: Readonly<Record<string, string>> = {
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
+  "evaluate/decoding": "evaluate diffusion diffusion/apd model* report*",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };
 /** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */
@@ -65,7 +67,7 @@ const exceptions: readonly Edge[] = [
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
 const pure =
   "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq methods/slim " +
-  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion onnx".split(
+  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion diffusion/apd onnx".split(
     " ",
   );
 

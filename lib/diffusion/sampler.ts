@@ -15,6 +15,8 @@ export interface SampleState {
   readonly steps: number;
   /** Forward passes made (NFE): a step that commits nothing makes none. */
   readonly passes: number;
+  /** Sequences that a second model, which the sampler asks besides, has run. */
+  readonly helperPasses?: number;
 }
 
 export interface WalkOptions {
@@ -202,18 +204,9 @@ async function* denoise(
   { length, steps, seed, signal }: WalkOptions,
   { plan, choose }: Rules,
 ): AsyncGenerator<SampleState> {
-  check("length", length, Number.isInteger(length) && length > 0, "a positive integer");
+  const canvas = openCanvas(denoiser, prompt, length);
   check("steps", steps, Number.isInteger(steps) && steps > 0, "a positive integer");
-  const { maskId, vocabSize, firstPredicted = 0 } = denoiser;
-  const hole = prompt.indexOf(maskId);
-  if (hole >= 0) throw new RangeError(`Cannot sample: token ${hole} of the prompt is the mask, ${maskId}`);
-  if (prompt.length < firstPredicted) {
-    throw new RangeError(
-      `Cannot sample after ${prompt.length} tokens: this model predicts from position ${firstPredicted} on; give a prompt`,
-    );
-  }
-  const canvas = new Int32Array(prompt.length + length).fill(maskId);
-  canvas.set(prompt);
+  const { maskId, vocabSize } = denoiser;
   let masked = Array.from({ length }, (_, i) => prompt.length + i);
   let passes = 0;
   for (let step = 0; step < steps; step++) {
@@ -235,6 +228,25 @@ async function* denoise(
   yield { tokens: canvas, masked: masked.length, done: steps, steps, passes };
 }
 
-function check(option: string, value: number, right: boolean, wanted: string): void {
+/**
+ * The prompt and `length` masks after it. Throws `RangeError` for a length that is no positive integer, a masked prompt, and one that is too short for
+ * the model to predict what follows.
+ */
+export function openCanvas({ maskId, firstPredicted = 0 }: Denoiser, prompt: Int32Array, length: number): Int32Array {
+  check("length", length, Number.isInteger(length) && length > 0, "a positive integer");
+  const hole = prompt.indexOf(maskId);
+  if (hole >= 0) throw new RangeError(`Cannot sample: token ${hole} of the prompt is the mask, ${maskId}`);
+  if (prompt.length < firstPredicted) {
+    throw new RangeError(
+      `Cannot sample after ${prompt.length} tokens: this model predicts from position ${firstPredicted} on; give a prompt`,
+    );
+  }
+  const canvas = new Int32Array(prompt.length + length).fill(maskId);
+  canvas.set(prompt);
+  return canvas;
+}
+
+/** Throws `RangeError` for an option of a sampler that is not right; `wanted` says what is. */
+export function check(option: string, value: number, right: boolean, wanted: string): void {
   if (!right) throw new RangeError(`Cannot sample with ${option} ${value}: wanted ${wanted}`);
 }
