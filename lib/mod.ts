@@ -16,7 +16,7 @@ export type { Matrix } from "./tensor/matrix.ts";
 // Text and masks
 export { checkText, loadCorpus } from "./corpus/corpus.ts";
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
-export { samplerStates } from "./diffusion/states.ts";
+export { samplerStates } from "./diffusion/samplers/states.ts";
 export { maskResponses } from "./diffusion/responses.ts";
 export { mix } from "./diffusion/mix.ts";
 export { guided } from "./train/guided.ts";
@@ -64,7 +64,10 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
-export { dreamSampler, lladaSampler, type Sampler } from "./diffusion/sampler.ts";
+export type { Sampler } from "./diffusion/sampler.ts";
+export { dreamSampler } from "./diffusion/samplers/dream.ts";
+export { type Prompt, sampleBatch } from "./diffusion/samplers/batch.ts";
+export { lladaSampler } from "./diffusion/samplers/llada.ts";
 export { type ApdOptions, apdSampler } from "./diffusion/apd/apd.ts";
 export { type LeftToRight, stepwise } from "./diffusion/apd/left_to_right.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";

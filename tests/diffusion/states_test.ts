@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { dreamSampler, lladaSampler } from "../../lib/diffusion/sampler.ts";
-import { samplerStates } from "../../lib/diffusion/states.ts";
+import { dreamSampler } from "../../lib/diffusion/samplers/dream.ts";
+import { lladaSampler } from "../../lib/diffusion/samplers/llada.ts";
+import { samplerStates } from "../../lib/diffusion/samplers/states.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { contextual, fake } from "../evaluate/fakes.ts";
 

@@ -4,7 +4,7 @@ import { type ApdOptions, apdSampler } from "../../../lib/diffusion/apd/apd.ts";
 import { coupledChoice } from "../../../lib/diffusion/apd/coupled.ts";
 import { type LeftToRight, stepwise } from "../../../lib/diffusion/apd/left_to_right.ts";
 import type { Denoiser } from "../../../lib/diffusion/denoiser.ts";
-import { sample } from "../../../lib/diffusion/sampler.ts";
+import { sample } from "../../../lib/diffusion/samplers/sample.ts";
 import { NumericalError } from "../../../lib/tensor/errors.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { bigram, caching, denoiserOf, logChain, markov, MASK, remembering, rough, rowsOf } from "./fakes.ts";

@@ -192,7 +192,7 @@ export function caching({ shifted = false } = {}) {
     openCache() {
       log.opened++;
       const cache = open();
-      return Promise.resolve({
+      return {
         ...cache,
         get kept() {
           return cache.kept;
@@ -201,7 +201,7 @@ export function caching({ shifted = false } = {}) {
           windows.push([window.from, window.to]);
           return cache.run(tokens, window);
         },
-      });
+      };
     },
   };
   return { denoiser, windows, log };

@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { apdSampler } from "../../../lib/diffusion/apd/apd.ts";
-import { dreamSampler, lladaSampler, type Sampler } from "../../../lib/diffusion/sampler.ts";
+import type { Sampler } from "../../../lib/diffusion/sampler.ts";
+import { dreamSampler } from "../../../lib/diffusion/samplers/dream.ts";
+import { lladaSampler } from "../../../lib/diffusion/samplers/llada.ts";
 import { decode, type Decoded, type PromptItem } from "../../../lib/evaluate/decoding/decode.ts";
 import { decodingOf, promptsOf } from "../../../lib/evaluate/decoding/decoding.ts";
 import { sizeOf } from "../../../lib/evaluate/evaluate.ts";
@@ -22,7 +24,6 @@ const item = (id: string, prompt: number[], answer: number[]): PromptItem => ({
 /** A sampler that writes these positions of the answer with position % 10, step by step, in so many passes each. */
 const scripted = (script: readonly { writes: number[]; passes?: number; helper?: number }[]): Sampler => ({
   name: "scripted",
-  // deno-lint-ignore require-await
   async *walk({ maskId }, prompt, { length, steps }) {
     const tokens = new Int32Array(prompt.length + length).fill(maskId);
     tokens.set(prompt);

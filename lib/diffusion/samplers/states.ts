@@ -1,8 +1,9 @@
 /** Calibration on the model's own way of writing: the states that its sampler visits between a prompt and a finished text. */
-import type { Denoiser } from "./denoiser.ts";
-import type { Calibration, Corpus } from "./mcs.ts";
-import { lladaSampler, type Sampler } from "./sampler.ts";
-import { rng } from "../tensor/rng.ts";
+import type { Denoiser } from "../denoiser.ts";
+import type { Calibration, Corpus } from "../mcs.ts";
+import type { Sampler } from "../sampler.ts";
+import { lladaSampler } from "./llada.ts";
+import { rng } from "../../tensor/rng.ts";
 
 export interface SamplerStatesOptions {
   readonly seed: number;
