@@ -33,6 +33,7 @@ export async function promptsOf({ id, version, items }: ChoiceTask, tokenizer: T
   throw new RangeError(`Cannot decode ${id}: it has no answer of two tokens or more at the end of a text`);
 }
 
+/** How decoding is measured, on how much. */
 export interface DecodingOptions extends DecodeOptions {
   /** At most this many prompts, from the start; all by default. */
   readonly limit?: number;
