@@ -78,6 +78,7 @@ export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evalua
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export type { Decoded, PromptItem } from "./evaluate/decoding/decode.ts";
 export { decodingOf, type DecodingOptions, type PromptSet, promptsOf } from "./evaluate/decoding/decoding.ts";
+export { type Dial, tradeoff, type TradeoffOptions } from "./evaluate/decoding/tradeoff.ts";
 export { type Arm, type ArmInputs, identityOf, measure, type Measurement } from "./evaluate/study.ts";
 export { armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf } from "./evaluate/compare.ts";
 export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";
