@@ -6,7 +6,7 @@
  */
 import { join } from "@std/path";
 import { type Arm, type Device, encodeRows, identityOf, loadModel, type Measurement } from "quant-dllm";
-import { measureAll } from "./arm_workers.ts";
+import { type ArmRequest, measureAll } from "./arm_workers.ts";
 import { armInputs } from "./inputs.ts";
 import { count as positive, deviceOption, interruptSignal, main, meter, oneOf, readOptions } from "./cli.ts";
 import {
@@ -24,6 +24,7 @@ import { writeMethodsReport } from "./methods_report.ts";
 import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
 import type { Plan, Study } from "./studies.ts";
+import { keyOf, measureOnSlurm } from "./slurm.ts";
 import { wholeArms } from "./whole_arms.ts";
 
 const options = readOptions("deno task reproduce [options]", {
@@ -41,6 +42,15 @@ const options = readOptions("deno task reproduce [options]", {
     default: "auto",
     help: "arms measured at once; auto: 1 for paper, one for each core for tuning",
     check: positive("auto"),
+  },
+  launcher: {
+    default: "local",
+    help: "where arms are measured: local, or slurm (a job array; the folder of --out must be seen by all nodes)",
+    check: oneOf("local", "slurm"),
+  },
+  "slurm-options": {
+    default: "",
+    help: 'options of sbatch, with spaces between: --slurm-options="--partition=gpu --time=60"',
   },
   device: deviceOption,
   model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's", path: true },
@@ -100,27 +110,28 @@ await main(async () => {
   const titleOf = ({ arm, seed }: { readonly arm: number; readonly seed: number }) =>
     `${list[arm].label}, seed ${seed}`;
   try {
-    await measureAll(open.map(({ place, seed }) => ({ arm: place, seed })), {
-      ...{
-        name,
-        model: location,
-        device,
-        threads: count > 1 ? Math.max(1, Math.floor(cores / count)) : 0,
-        inputs,
-      },
-      ...{ count, signal },
-      async onMeasured({ arm, seed }, measurement) {
+    const threads = count > 1 ? Math.max(1, Math.floor(cores / count)) : 0;
+    const work = {
+      ...{ name, model: location, device, threads, inputs, signal },
+      async onMeasured({ arm, seed }: ArmRequest, measurement: Measurement) {
         const rows = measurement.rows.map((row) => ({ ...row, codeVersion: inputs.code }));
         const result: Stored = { identity: identity(list[arm], seed), ...measurement, rows };
         await Deno.writeTextFile(store, JSON.stringify(result) + "\n", { append: true });
         measured.set(result.identity, result);
       },
-      onProgress: (done, latest) => progress.update(before + done, titleOf(latest)),
-    });
+      onProgress: (done: number, latest: ArmRequest) => progress.update(before + done, titleOf(latest)),
+    };
+    const requests = open.map(({ place, seed, name }) => ({ arm: place, seed, key: keyOf(name) }));
+    if (options.launcher === "local") await measureAll(requests, { ...work, count });
+    else {
+      const sbatch = options["slurm-options"].split(" ").filter(Boolean);
+      await measureOnSlurm(requests, { ...work, threads: 0, folder: join(out, "slurm"), sbatch });
+    }
   } catch (error) {
     if (!signal.aborted) throw error;
     const done = wanted.filter(({ name }) => measured.has(name)).length;
-    throw new Error(`stopped after ${done} of ${wanted.length} arms; run the same command to go on`);
+    const jobs = options.launcher === "slurm" ? " (the jobs go on)" : "";
+    throw new Error(`stopped after ${done} of ${wanted.length} arms${jobs}; run the same command to go on`);
   }
   progress.finish("all arms measured");
   // As a study asked for it: its own label and tasks.
