@@ -54,6 +54,10 @@ export const rooms: Readonly<Record<string, string>> = {
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
+  "harness":
+    "harness/tasks evaluate pipeline corpus checkpoint/files checkpoint/hub checkpoint/tokenizer diffusion model* report format " +
+    "version.ts",
+  "harness/tasks": "harness",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };
 /** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */
