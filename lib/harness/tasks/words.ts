@@ -1,16 +1,15 @@
 /** Strings as Python treats them, where it differs from JavaScript. */
 
-/** `str.strip()`: its white space has four separators and U+0085 more, and no byte order mark. */
-export function strip(text: string): string {
-  return text.replace(
-    /^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g,
-    (run) => run.includes("\uFEFF") ? keepMarks(run) : "",
-  );
-}
+/** What `str.isspace()` counts: to JavaScript's white space it adds four separators and U+0085, and it takes no byte order mark. */
+const isSpace = (character: string): boolean =>
+  /\s/.test(character) ? character !== "\uFEFF" : "\u001c\u001d\u001e\u001f\u0085".includes(character);
 
-/** A byte order mark is no white space to Python. */
-function keepMarks(run: string): string {
-  return run.slice(run.indexOf("\uFEFF"), run.lastIndexOf("\uFEFF") + 1);
+/** `str.strip()`. */
+export function strip(text: string): string {
+  let start = 0, end = text.length;
+  while (start < end && isSpace(text[start])) start++;
+  while (end > start && isSpace(text[end - 1])) end--;
+  return text.slice(start, end);
 }
 
 /** `str.capitalize()`: the first character upper case, all others lower case. */
