@@ -23,8 +23,8 @@ interface TaskBase {
   /** The group that it is a part of, whose accuracy is the mean over all rows. */
   readonly group?: string;
   readonly shots: number;
-  /** The split that few-shot examples come from. */
-  readonly shotSplit: string;
+  /** The split that few-shot examples come from; absent where the data set has none to give. */
+  readonly shotSplit?: string;
   /**
    * Which: drawn anew for each row by Python's `random.Random(1234).sample`; the first ones; or those of a file, where the official ones are fixed texts that
    * this kit does not carry (`ShotFile`), with the first ones in their place and the version saying so.
@@ -32,6 +32,8 @@ interface TaskBase {
   readonly sampler: "sample" | "first" | "file";
   /** One more is drawn, and the row itself left out: what the harness does where it names neither a split for examples nor one for tests. */
   readonly oneMore?: boolean;
+  /** The rows of that split that are used, where not all are. */
+  shotPool?(docs: readonly Doc[]): readonly Doc[];
   /** Before the examples. */
   readonly description?: string;
   /** What is done to all rows of a split first. */

@@ -21,6 +21,12 @@ export function example(task: TaskDefinition, doc: Doc): string {
   return `${task.prompt(doc)}${delimiter}${(task.shotTarget ?? task.target)(doc)}\n\n`;
 }
 
+/** The version of a task as it is asked: without their file, the first rows of a split stand in for fixed examples. */
+export function versionAsked(task: TaskDefinition, shots: number, file: ShotFile | undefined): string {
+  const other = task.sampler === "file" && shots > 0 && file === undefined;
+  return other ? `${task.version}+first-${shots}-of-${task.shotSplit}` : task.version;
+}
+
 /**
  * What stands before the question of each row, rows in order: description and examples. Draws of one row go on where those of the row before ended, so a part
  * of the rows has the examples that it has among all. Throws `RangeError` where there are fewer examples than wanted.
@@ -41,6 +47,12 @@ export function contextsOf(
     const delimiter = task.kind === "choice" ? " " : task.delimiter ?? " ";
     const texts = file.shots.slice(0, shots).map(({ prompt, target }) => `${prompt}${delimiter}${target}\n\n`);
     return docs.map(() => description + texts.join(""));
+  }
+  if (task.shotSplit === undefined) {
+    throw new RangeError(
+      `Cannot draw ${shots} examples for ${task.id}: the official ones are fixed texts, which a file must give, and its data set has no others; ` +
+        "give the file, or ask for 0",
+    );
   }
   const wanted = shots + Number(Boolean(task.oneMore));
   checkEnough(task, task.sampler === "sample" ? wanted : shots, pool.length);
