@@ -55,8 +55,9 @@ export const rooms: Readonly<Record<string, string>> = {
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
   "harness":
-    "harness/tasks evaluate pipeline corpus checkpoint/files checkpoint/hub checkpoint/tokenizer diffusion model* report format " +
-    "version.ts",
+    "harness/likelihood harness/tasks evaluate pipeline checkpoint/files checkpoint/hub checkpoint/tokenizer diffusion model* " +
+    "format version.ts",
+  "harness/likelihood": "evaluate diffusion* model*",
   "harness/tasks": "harness",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };

@@ -20,6 +20,14 @@ export type RowReader = (data: DataSource, split: string, signal?: AbortSignal) 
  * Reads from a folder that has one folder per data set, named as `DataSource.folder` says ("piqa", "ai2_arc/ARC-Easy", "mmlu/anatomy"), and in it SPLIT.jsonl,
  * SPLIT.parquet, or SPLIT-00000-of-00002.parquet and so on, as the Hub has them. Rejects with `RangeError` that names what was looked for, and with
  * `SyntaxError` for a malformed file.
+ *
+ * @example
+ * ```ts
+ * import { harnessTasks, localRows } from "quant-dllm";
+ *
+ * const [piqa] = harnessTasks(["piqa"]);
+ * const { docs } = await localRows("datasets")(piqa.data, piqa.split); // datasets/piqa/validation.jsonl
+ * ```
  */
 export function localRows(folder: string): RowReader {
   return async (data, split) => {
@@ -59,7 +67,20 @@ export interface HubRowsOptions {
 /** The branch on which the Hub keeps every data set as Parquet, in one layout: CONFIG/SPLIT/0000.parquet. The splits read here are one file each. */
 const parquetBranch = "refs/convert/parquet";
 
-/** Reads from the Hub, through its cache. Rejects as `openHubFile` does. */
+/**
+ * Reads from the Hub, through its cache. Rejects with `RangeError` for a data set or file that is not there or not open to you, `Error` where the Hub is not
+ * reached and the cache lacks the file.
+ *
+ * @example
+ * ```ts
+ * import { harnessTasks, hubRows } from "quant-dllm";
+ *
+ * const [piqa] = harnessTasks(["piqa"]);
+ * const { docs, revision } = await hubRows()(piqa.data, piqa.split);
+ * const again = hubRows({ revisions: { [piqa.data.repo]: revision! } }); // pinned from now on
+ * console.log(docs.length, again.length);
+ * ```
+ */
 export function hubRows({ revisions = {}, open = openHubFile }: HubRowsOptions = {}): RowReader {
   return async ({ repo, config }, split, signal) => {
     const revision = revisions[repo] ?? parquetBranch;

@@ -4,7 +4,7 @@ import { isChatTokenizer } from "../checkpoint/tokenizer/tokenizer.ts";
 import { rng } from "../tensor/rng.ts";
 import { version } from "../version.ts";
 import { type AnsweringModel, answerTo, type GenerationSettings, judge } from "./answer.ts";
-import { choose, type LikelihoodProtocol, optionEstimates } from "./choose.ts";
+import { choose, type LikelihoodProtocol, optionEstimates } from "./likelihood/choose.ts";
 import { resultsOf, sanitized, type TaskRun } from "./results.ts";
 import type { RowReader } from "./rows.ts";
 import { docHash, mcField, type SampleRow, sampleRow, sha256, taskHash } from "./samples.ts";
@@ -27,6 +27,7 @@ export interface HarnessProgress {
   readonly seconds?: number;
 }
 
+/** What is run, on which rows, and where it is written. */
 export interface HarnessOptions {
   readonly tasks: readonly TaskDefinition[];
   readonly rows: RowReader;

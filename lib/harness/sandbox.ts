@@ -1,6 +1,7 @@
 /** Code answers are run by a Python that has confined itself: see `sandbox_prelude.ts` for what keeps what. */
 import { prelude } from "./sandbox_prelude.ts";
 
+/** Which Python runs code answers, and what each may take. */
 export interface SandboxOptions {
   /** The Python 3 that runs programs; default `python3`. */
   readonly python?: string;
@@ -69,7 +70,16 @@ export async function runPython(program: string, options: SandboxOptions = {}): 
   }
 }
 
-/** Rejects with what is missing where programs cannot be confined: before a model runs for hours to write some. */
+/**
+ * Rejects with what is missing where programs cannot be confined: before a model runs for hours to write some.
+ *
+ * @example
+ * ```ts
+ * import { checkSandbox } from "quant-dllm";
+ *
+ * await checkSandbox({ python: "/usr/bin/python3" }); // a Linux with Landlock and seccomp, or an error
+ * ```
+ */
 export async function checkSandbox(options: SandboxOptions = {}): Promise<void> {
   const { passed, outcome } = await runPython("assert 1 + 1 == 2", options);
   if (!passed) throw refusal(`a program that does nothing ended with ${outcome}`);

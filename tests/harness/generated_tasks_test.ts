@@ -1,6 +1,6 @@
 /** Generated tasks: prompts, where answers end, how they are found and compared; code in the sandbox. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { lladaLikelihood } from "../../lib/harness/choose.ts";
+import { lladaLikelihood } from "../../lib/harness/likelihood/choose.ts";
 import { runHarness } from "../../lib/harness/run.ts";
 import { checkSandbox } from "../../lib/harness/sandbox.ts";
 import type { Doc } from "../../lib/harness/tasks/definition.ts";

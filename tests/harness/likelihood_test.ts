@@ -1,8 +1,8 @@
 /** The authors' likelihood estimators: their masks, the losses of given masks, and what they are on average. */
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { choose, dreamLikelihood, lladaLikelihood, optionEstimates } from "../../lib/harness/choose.ts";
-import { dreamMasks, lladaCounts, lladaMasks, maskedLosses } from "../../lib/harness/likelihood.ts";
-import { encodeDreamPair, encodePair } from "../../lib/harness/pairs.ts";
+import { choose, dreamLikelihood, lladaLikelihood, optionEstimates } from "../../lib/harness/likelihood/choose.ts";
+import { dreamMasks, lladaCounts, lladaMasks, maskedLosses } from "../../lib/harness/likelihood/masks.ts";
+import { encodeDreamPair, encodePair } from "../../lib/harness/likelihood/pairs.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { contextual, fake, logOdds, logProbability, marginals, shiftedFake } from "../evaluate/fakes.ts";
 import { python, pythonPrints } from "./python.ts";

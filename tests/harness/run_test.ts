@@ -1,7 +1,7 @@
 /** Runs: the files that they write, stopping and going on, and pairs of models. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { compare } from "../../lib/evaluate/compare.ts";
-import { lladaLikelihood } from "../../lib/harness/choose.ts";
+import { lladaLikelihood } from "../../lib/harness/likelihood/choose.ts";
 import { type HarnessOptions, type HarnessProgress, runHarness } from "../../lib/harness/run.ts";
 import { sha256 } from "../../lib/harness/samples.ts";
 import { harnessOutcomes } from "../../lib/harness/summary.ts";

@@ -80,6 +80,7 @@ export interface GeneratedDefinition extends TaskBase {
   program?(answer: string, doc: Doc): string;
 }
 
+/** A task: multiple choice, or an answer that is generated. */
 export type TaskDefinition = ChoiceDefinition | GeneratedDefinition;
 
 /** A string of a row. Throws `SyntaxError` that names the field. */

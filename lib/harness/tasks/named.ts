@@ -2,8 +2,9 @@
 import { choiceDefinitions } from "./choice_tasks.ts";
 import type { TaskDefinition } from "./definition.ts";
 import { generatedDefinitions } from "./generated_tasks.ts";
+import { nanoDefinitions } from "./nano_tasks.ts";
 
-const all: readonly TaskDefinition[] = [...choiceDefinitions, ...generatedDefinitions];
+const all: readonly TaskDefinition[] = [...choiceDefinitions, ...generatedDefinitions, ...nanoDefinitions];
 
 /**
  * Names of tasks and groups that `harnessTasks` knows; a group's tasks are not listed by themselves.

@@ -2,11 +2,11 @@
  * Log-likelihood of a target after a context by random masks of the target, as the authors of LLaDA (eval_llada.py) and of Dream (eval.py) estimate it. Masks
  * are drawn apart from the losses that they give, so that either can be checked by itself.
  */
-import type { Denoiser } from "../diffusion/denoiser.ts";
-import { checkPredicted, logProbabilities, type Query } from "../evaluate/scoring.ts";
-import { concat } from "../tensor/concat.ts";
-import type { Rng } from "../tensor/rng.ts";
-import { roundHalfEven } from "../tensor/rounding.ts";
+import type { Denoiser } from "../../diffusion/denoiser.ts";
+import { checkPredicted, logProbabilities, type Query } from "../../evaluate/scoring.ts";
+import { concat } from "../../tensor/concat.ts";
+import type { Rng } from "../../tensor/rng.ts";
+import { roundHalfEven } from "../../tensor/rounding.ts";
 import { guided } from "./guidance.ts";
 import type { Pair } from "./pairs.ts";
 

@@ -1,5 +1,5 @@
 /** Classifier-free guidance of likelihoods (`get_logits` of eval_llada.py). */
-import type { Denoiser } from "../diffusion/denoiser.ts";
+import type { Denoiser } from "../../diffusion/denoiser.ts";
 
 /**
  * A denoiser that answers every batch twice, once with the first `context` tokens of each sequence masked, and gives u + (w + 1)(c - u) of the masked copy's

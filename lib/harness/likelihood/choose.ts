@@ -1,8 +1,8 @@
 /** One question: the log-likelihoods of its options, which of them is chosen, and how sure the random masks leave that. */
-import type { Denoiser } from "../diffusion/denoiser.ts";
-import type { TextTokenizer } from "../model/model.ts";
-import { type Rng, rng } from "../tensor/rng.ts";
-import { dreamMasks, lladaMasks, type LossOptions, maskedLosses, type TargetMasks } from "./likelihood.ts";
+import type { Denoiser } from "../../diffusion/denoiser.ts";
+import type { TextTokenizer } from "../../model/model.ts";
+import { type Rng, rng } from "../../tensor/rng.ts";
+import { dreamMasks, lladaMasks, type LossOptions, maskedLosses, type TargetMasks } from "./masks.ts";
 import { type DreamEnds, encodeDreamPair, encodePair, type Pair } from "./pairs.ts";
 
 /** How likelihoods are estimated: whose estimator, of how many masks. */
@@ -20,6 +20,7 @@ export interface LikelihoodProtocol {
   masks(pair: Pair, random: (repeat: number, row?: number) => Rng): TargetMasks;
 }
 
+/** How many masks, and how options share them. */
 export interface LikelihoodOptions {
   /** Default 128. */
   readonly draws?: number;
@@ -36,10 +37,10 @@ export interface LikelihoodOptions {
  *
  * @example
  * ```ts
- * import { lladaLikelihood, runHarness } from "quant-dllm";
+ * import { lladaLikelihood } from "quant-dllm";
  *
- * const protocol = lladaLikelihood({ draws: 128, batch: 32, guidance: 0 }); // as in the tables of the paper
- * console.log(protocol.name, typeof runHarness);
+ * const likelihood = lladaLikelihood({ draws: 128, batch: 32, guidance: 0 }); // as in the tables of the paper
+ * console.log(likelihood.name); // what `runHarness` takes
  * ```
  */
 export function lladaLikelihood(options: LikelihoodOptions = {}): LikelihoodProtocol {
@@ -61,10 +62,10 @@ export function lladaLikelihood(options: LikelihoodOptions = {}): LikelihoodProt
  *
  * @example
  * ```ts
- * import { dreamLikelihood, runHarness } from "quant-dllm";
+ * import { dreamLikelihood } from "quant-dllm";
  *
- * const protocol = dreamLikelihood({ bos: "<|endoftext|>", eos: 151643, maxLength: 2048 });
- * console.log(protocol.draws, typeof runHarness);
+ * const likelihood = dreamLikelihood({ bos: "<|endoftext|>", eos: 151643, maxLength: 2048 });
+ * console.log(likelihood.draws); // 128
  * ```
  */
 export function dreamLikelihood(options: Omit<LikelihoodOptions, "guidance"> & DreamEnds): LikelihoodProtocol {

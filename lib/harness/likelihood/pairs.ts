@@ -1,5 +1,5 @@
 /** Context and continuation as tokens, as the authors' evaluation code cuts them. */
-import type { TextTokenizer } from "../model/model.ts";
+import type { TextTokenizer } from "../../model/model.ts";
 
 /** What is given, and what is scored. */
 export interface Pair {
