@@ -89,6 +89,7 @@ export type { DataSource, Doc, TaskDefinition } from "./harness/tasks/definition
 export { hubRows, localRows, type RowReader } from "./harness/rows.ts";
 export { nanoRows } from "./harness/nano_rows.ts";
 export { harnessOutcomes, type RunItems, type Score } from "./harness/summary.ts";
+export { readHarnessRun } from "./harness/read_run.ts";
 export { checkSandbox, type SandboxOptions } from "./harness/sandbox.ts";
 export { readShotFiles, type ShotFile } from "./harness/shot_file.ts";
 

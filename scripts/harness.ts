@@ -1,9 +1,11 @@
 /** The field's tasks from the command line: options of `deno task evaluate`, and what it does with them. */
 import {
   checkSandbox,
+  compare,
   dreamLikelihood,
   dreamSampler,
   harnessNames,
+  harnessOutcomes,
   harnessTasks,
   hubRows,
   lladaLikelihood,
@@ -11,16 +13,23 @@ import {
   localRows,
   type Model,
   nanoRows,
+  readHarnessRun,
   readShotFiles,
   type Row,
   runHarness,
   type Score,
+  sentenceOf,
   sizeOf,
 } from "quant-dllm";
 import { count, meter, number, type Option, refuse, whole } from "./cli.ts";
 
 /** Names of tasks and groups that are run here: those of the field, and NanoWorld's that generate. */
 export const fieldNames: readonly string[] = [...harnessNames, "bbh"];
+
+function listOfCommits(text: string): string | undefined {
+  const fits = text.split(",").every((pair) => /^[\w.-]+(\/[\w.-]+)?=[0-9a-f]{40}$/.test(pair));
+  return fits ? undefined : "DATASET=COMMIT with commas between, each commit of 40 hexadecimal digits";
+}
 
 /** Options beside those of other tasks. */
 export const harnessOptions = {
@@ -38,6 +47,17 @@ export const harnessOptions = {
   "gen-length": { default: "auto", help: "tokens of a generated answer; auto: the task's own", check: count("auto") },
   "gen-steps": { default: "auto", help: "denoising steps; auto: as many as tokens", check: count("auto") },
   "gen-block": { default: "auto", help: "llada: tokens per block; auto: all in one", check: count("auto") },
+  commits: {
+    default: "",
+    help:
+      "of the Hub's Parquet branch, DATASET=COMMIT with commas between; the newest when not given, named in the results",
+    check: listOfCommits,
+  },
+  against: {
+    default: "",
+    help: "results file of another model on the same tasks and seed: tells the difference, row by row",
+    path: true,
+  },
   "run-code": { default: false, help: "run code answers, in a Python confined by Landlock and seccomp" },
   together: { default: "8", help: "sequences in one pass: what memory allows, no part of the results", check: count() },
 } satisfies Record<string, Option>;
@@ -47,14 +67,20 @@ type Values = {
     : string;
 };
 
+/** With fewer masks than a batch, they are one. */
+function masksOf(options: Values) {
+  const draws = Number(options["mc-num"]);
+  return { draws, batch: Math.min(draws, Number(options["mc-batch"])) };
+}
+
 /** Refuses what can be refused before a model is opened. */
 export async function checkHarness(options: Values, names: readonly string[]): Promise<void> {
   const code = harnessTasks(names).filter((task) => task.kind === "generated" && task.program).map(({ id }) => id);
   if (code.length > 0 && !options["run-code"]) refuse(`${code.join(", ")}: code answers are run; pass --run-code`);
   if (code.length > 0) await checkSandbox();
-  if (Number(options["mc-num"]) % Number(options["mc-batch"]) !== 0 && options["mc-batch"] !== "32") {
-    refuse(`--mc-batch is ${options["mc-batch"]}, wanted a divisor of --mc-num ${options["mc-num"]}`);
-  }
+  const { draws, batch } = masksOf(options);
+  if (draws % batch !== 0) refuse(`--mc-batch is ${batch}, wanted a divisor of --mc-num ${draws}`);
+  if (options.against !== "") await readHarnessRun(options.against);
 }
 
 /** Runs the tasks, writes their files, and gives a row per score. */
@@ -72,7 +98,7 @@ export async function harness(
   const dream = model.architecture.logitShift;
   const run = await runHarness(model, {
     tasks,
-    rows: nanoRows(options.data === "hub" ? hubRows() : localRows(options.data)),
+    rows: nanoRows(options.data === "hub" ? hubRows({ revisions: commitsOf(options) }) : localRows(options.data)),
     likelihood: likelihoodOf(model, options),
     seed: Number(options.seed),
     limit: optional(options.limit),
@@ -93,6 +119,12 @@ export async function harness(
       progress.update(index + done / total, `${task} ${done} of ${total}${seconds ? `, ${timeOf(seconds)} left` : ""}`),
   });
   progress.finish();
+  if (options.against !== "") {
+    const [ours, theirs] = [run, await readHarnessRun(options.against)].map((one, i) =>
+      harnessOutcomes(i === 0 ? model.name : options.against, [one])
+    );
+    console.error(sentenceOf(compare(ours, theirs)));
+  }
   const rows = Object.entries(run.scores).flatMap(([task, scores]) =>
     scores.map((score) => rowOf(score, { task, method, ...sizeOf(model), seed: run.seed }))
   );
@@ -108,10 +140,14 @@ function rowOf(
   return { ...identity, metric: name, value, n, ...errors } as Row;
 }
 
+function commitsOf({ commits }: Values): Record<string, string> {
+  return Object.fromEntries(commits.split(",").filter(Boolean).map((pair) => pair.split("=")));
+}
+
 /** The estimator of the model's authors. */
 function likelihoodOf(model: Model, options: Values) {
-  const draws = Number(options["mc-num"]), guidance = Number(options.cfg);
-  const common = { draws, batch: Math.min(draws, Number(options["mc-batch"])), common: options.common };
+  const guidance = Number(options.cfg);
+  const common = { ...masksOf(options), common: options.common };
   if (!model.architecture.logitShift) return lladaLikelihood({ ...common, guidance });
   if (guidance > 0) refuse("--cfg is for models without a logit shift: Dream's evaluation has no guidance");
   const { bos_token_id: bos, eos_token_id: eos } = model.config;

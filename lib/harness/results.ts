@@ -54,7 +54,7 @@ export function resultsOf(parts: ResultsParts): Record<string, unknown> {
   const byTask = <T>(value: (run: TaskRun) => T) => Object.fromEntries(tasks.map((run) => [run.task.id, value(run)]));
   const grouped = Object.entries(groups).map(([id, scores]) => [id, entry(id, scores)] as const);
   const members = (id: string) => tasks.filter(({ task }) => task.group === id).map(({ task }) => task.id);
-  const revisions = tasks.flatMap(({ task, revision }) => revision ? [[task.id, revision]] : []);
+  const revisions = tasks.flatMap(({ task, revision }) => revision ? [[task.data.repo, revision]] : []);
   return {
     results: { ...Object.fromEntries(grouped), ...byTask(({ task, scores }) => entry(task.id, scores)) },
     ...(grouped.length > 0 ? { groups: Object.fromEntries(grouped) } : {}),
@@ -149,6 +149,7 @@ function configOf({ task, shots, version }: TaskRun): Record<string, unknown> {
   };
 }
 
-function versionOf(version: string): number | string {
+/** A version as the file has it: a number where it is nothing more. */
+export function versionOf(version: string): number | string {
   return /^\d+(\.\d+)?$/.test(version) ? Number(version) : version;
 }

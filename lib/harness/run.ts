@@ -5,11 +5,11 @@ import { rng } from "../tensor/rng.ts";
 import { version } from "../version.ts";
 import { type AnsweringModel, answerTo, type GenerationSettings, judge } from "./answer.ts";
 import { choose, type LikelihoodProtocol, optionEstimates } from "./likelihood/choose.ts";
-import { resultsOf, sanitized, type TaskRun } from "./results.ts";
+import { resultsOf, sanitized, type TaskRun, versionOf } from "./results.ts";
 import type { RowReader } from "./rows.ts";
 import { docHash, mcField, type SampleRow, sampleRow, sha256, taskHash } from "./samples.ts";
 import { checkSandbox, type SandboxOptions } from "./sandbox.ts";
-import { groupScores, type RunItems, type Score, scoresOf } from "./summary.ts";
+import { groupScores, itemsOf, type RunItems, type Score, scoresOf } from "./summary.ts";
 import type { ChoiceDefinition, Doc, GeneratedDefinition, TaskDefinition } from "./tasks/definition.ts";
 import { contextsOf, type ShotFile, versionAsked } from "./tasks/shots.ts";
 import { characters } from "./tasks/words.ts";
@@ -180,11 +180,12 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
     results,
     samples: Object.fromEntries(tasks.map(({ id }) => [id, work.samples(id)])),
     scores: { ...groups, ...Object.fromEntries(runs.map(({ task, scores }) => [task.id, scores])) },
-    items: Object.fromEntries(runs.map(({ task, version, hash, rows }) => {
-      const [{ filter, metrics: [metric] }] = rows;
-      const values = rows.filter((row) => row.filter === filter).map((row) => row[metric] as number);
-      return [`${task.id}@${version} ${hash.slice(0, 12)}`, values];
-    })),
+    items: Object.assign(
+      {},
+      ...runs.map(({ task, version, hash, rows }) =>
+        itemsOf({ id: task.id, version: String(versionOf(version)), hash, rows })
+      ),
+    ),
   };
 }
 

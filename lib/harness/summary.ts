@@ -62,6 +62,18 @@ export interface RunItems {
   readonly items: Readonly<Record<string, readonly number[]>>;
 }
 
+/** A task's first metric by its first filter, row by row, under a name that says what was asked. */
+export function itemsOf({ id, version, hash, rows }: {
+  readonly id: string;
+  readonly version: string;
+  readonly hash: string;
+  readonly rows: readonly SampleRow[];
+}): RunItems["items"] {
+  const [{ filter, metrics: [metric] }] = rows;
+  const values = rows.filter((row) => row.filter === filter).map((row) => row[metric] as number);
+  return { [`${id}@${version} ${hash.slice(0, 12)}`]: values };
+}
+
 /**
  * The outcomes of one model at one or several seeds, for `compare`: two models that were asked the same at one seed saw the same masks, so that their
  * differences are paired row by row. What was asked stands in the names of the tasks: models that were asked different things do not pair.

@@ -1,5 +1,7 @@
 /** Rows from folders and from the Hub: .jsonl and Parquet, with what is missing named. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { openHubFile } from "../../lib/checkpoint/hub/hub.ts";
+import { fakeHub } from "../model/fake_hub.ts";
 import { hubRows, localRows } from "../../lib/harness/rows.ts";
 
 const data = { repo: "allenai/ai2_arc", config: "ARC-Easy", folder: "ai2_arc/ARC-Easy" };
@@ -77,5 +79,25 @@ Deno.test("from the Hub: its Parquet branch or the commit that is named, which t
     ]);
   } finally {
     await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the Parquet branch is resolved to its commit, and its file comes through the cache", async () => {
+  const commit = "89abcdef0123456789abcdef0123456789abcdef";
+  const files = { "ARC-Easy/test/0000.parquet": await Deno.readFile(parquet) };
+  const repo = { commits: { [commit]: files }, refs: { "refs/convert/parquet": commit } };
+  await using hub = fakeHub({ "datasets/allenai/ai2_arc": repo });
+  const cacheDir = await Deno.makeTempDir();
+  try {
+    const open: typeof openHubFile = (id, path, options) =>
+      openHubFile(id, path, { ...options, endpoint: hub.endpoint, cacheDir });
+    assertEquals(await hubRows({ open })(data, "test"), { docs: rows, revision: commit });
+    await assertRejects(
+      () => hubRows({ open })(data, "none"),
+      RangeError,
+      'it has no file "ARC-Easy/none/0000.parquet"',
+    );
+  } finally {
+    await Deno.remove(cacheDir, { recursive: true });
   }
 });

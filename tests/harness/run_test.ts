@@ -3,6 +3,7 @@ import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects, a
 import { compare } from "../../lib/evaluate/compare.ts";
 import { lladaLikelihood } from "../../lib/harness/likelihood/choose.ts";
 import { type HarnessOptions, type HarnessProgress, runHarness } from "../../lib/harness/run.ts";
+import { readHarnessRun } from "../../lib/harness/read_run.ts";
 import { sha256 } from "../../lib/harness/samples.ts";
 import { harnessOutcomes } from "../../lib/harness/summary.ts";
 import { harnessNames, harnessTasks } from "../../lib/harness/tasks/named.ts";
@@ -195,6 +196,15 @@ Deno.test("two models of one run setting are paired row by row, and others are n
     const byTask = (r: typeof a) => Object.values(r.items).map((x) => x.reduce((s, v) => s + v, 0) / x.length);
     const mean = (x: number[]) => x.reduce((s, v) => s + v, 0) / x.length;
     assertAlmostEquals(comparison.difference, mean(byTask(a)) - mean(byTask(b)), 1e-12);
+    for (const { items, seed, results } of [a, b]) {
+      assertEquals(await readHarnessRun(results), { items, seed }, "as it was written");
+    }
+    await Deno.writeTextFile(`${out}/other.json`, '{"config": {"model": "hf"}}');
+    await assertRejects(
+      () => readHarnessRun(`${out}/other.json`),
+      SyntaxError,
+      "no results of this kit",
+    );
     assertThrows(() => compare(harnessOutcomes("a", [a]), harnessOutcomes("c", [c])), RangeError, "the tasks are");
   }));
 

@@ -26,6 +26,7 @@ Deno.test("evaluate: a task of the field from a folder, a generated one and Nano
     const options = ["--shots", "0", "--limit", "4", "--mc-num", "4", "--cfg", "0.5", "--gen-length", "6"];
     const { code, out, err } = await run([...args, ...options]);
     assertEquals(code, 0, err);
+    assert(!err.includes("difference"), err);
     const { rows: scores, results } = JSON.parse(out);
     assertEquals(scores.map(({ task, metric }: Record<string, string>) => `${task} ${metric}`), [
       "winogrande acc",
@@ -52,5 +53,6 @@ Deno.test("evaluate: what cannot be meant is refused before a model is opened", 
   await refused(["--tasks", "humaneval"], "pass --run-code");
   await refused(["--tasks", "piqua"], "wanted words with commas between them");
   await refused(["--tasks", "piqa", "--mc-num", "10", "--mc-batch", "4"], "wanted a divisor of --mc-num 10");
+  await refused(["--tasks", "piqa", "--commits", "baber/piqa=main"], "each commit of 40 hexadecimal digits");
   await refused(["--tasks", "piqa", "--data", "/nowhere"], "/nowhere/piqa/validation.jsonl");
 });
