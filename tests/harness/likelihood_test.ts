@@ -167,6 +167,12 @@ Deno.test("options of one token share one pass, and those of several their masks
   assertEquals(one.calls.map(({ sequences }) => sequences), [[[0, 1, 9]]]);
   estimates.forEach(([value], i) => assertAlmostEquals(value, logProbability(contextual, [0, 1, 9], 2, 2 + i), 1e-9));
 
+  // Dream's options end with a visible EOS: masked or not, they are one sequence.
+  const dream = fake(contextual);
+  const four = { protocol: dreamLikelihood({ eos: 7, maxLength: 99 }), requests };
+  await optionEstimates(dream.denoiser, letters, four, run);
+  assertEquals(dream.calls.flatMap(({ sequences }) => sequences), [[0, 1, 9, 7]]);
+
   const longer = [{ context: "ab", continuation: "cd" }, { context: "ab", continuation: "cd" }];
   const separate = lladaLikelihood({ draws: 4, batch: 4 });
   const { denoiser } = fake(contextual);
