@@ -47,6 +47,7 @@ export const harnessOptions = {
   "gen-length": { default: "auto", help: "tokens of a generated answer; auto: the task's own", check: count("auto") },
   "gen-steps": { default: "auto", help: "denoising steps; auto: as many as tokens", check: count("auto") },
   "gen-block": { default: "auto", help: "llada: tokens per block; auto: all in one", check: count("auto") },
+  "gen-chat": { default: false, help: "put prompts of generated answers through the checkpoint's chat template" },
   commits: {
     default: "",
     help:
@@ -107,6 +108,7 @@ export async function harness(
     generation: {
       length: optional(options["gen-length"]),
       steps: optional(options["gen-steps"]),
+      chat: options["gen-chat"],
       sampler: dream ? dreamSampler({ topP: 0.95 }) : lladaSampler({ block }),
     },
     runCode: options["run-code"],

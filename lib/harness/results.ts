@@ -25,7 +25,8 @@ export interface ResultsParts {
     readonly maxLength: number;
     /** The end-of-text token, as text and id. */
     readonly eos?: readonly [string, number];
-    readonly chatTemplate: boolean;
+    /** The template that prompts went through, and its SHA-256. */
+    readonly chatTemplate?: readonly [text: string, sha: string];
   };
   readonly settings: {
     readonly seed: number;
@@ -101,8 +102,8 @@ export function resultsOf(parts: ResultsParts): Record<string, unknown> {
     system_instruction: null,
     system_instruction_sha: null,
     fewshot_as_multiturn: false,
-    chat_template: model.chatTemplate ? "that of the checkpoint" : null,
-    chat_template_sha: null,
+    chat_template: model.chatTemplate?.[0] ?? null,
+    chat_template_sha: model.chatTemplate?.[1] ?? null,
     start_time: times.start / 1000,
     end_time: times.end / 1000,
     total_evaluation_time_seconds: String((times.end - times.start) / 1000),

@@ -118,13 +118,17 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
     version,
   };
   const start = now();
-  const work = await openUnfinished(join(options.out, sanitized(model.name)), identity, start);
-  const fileOf = (task: TaskDefinition) => shotFiles[task.id] ?? shotFiles[task.group ?? ""];
-  const runs: (TaskRun & { readonly rows: readonly SampleRow[] })[] = [];
-  for (const [index, task] of tasks.entries()) {
-    const { docs, pool, original, revision } = await read(task, options);
-    const file = fileOf(task);
+  // Before the first pass: what is missing for the last task is told now.
+  const asked = [];
+  for (const task of tasks) {
+    const { docs, pool, ...split } = await read(task, options);
+    const file = shotFiles[task.id] ?? shotFiles[task.group ?? ""];
     const contexts = contextsOf(task, docs, pool, { shots, file });
+    asked.push({ task, docs, contexts, variant: versionAsked(task, shots ?? task.shots, file), ...split });
+  }
+  const work = await openUnfinished(join(options.out, sanitized(model.name)), identity, start);
+  const runs: (TaskRun & { readonly rows: readonly SampleRow[] })[] = [];
+  for (const [index, { task, docs, contexts, original, revision, variant }] of asked.entries()) {
     const perDoc = task.kind === "generated" ? Object.keys(task.filters).length : 1;
     const rows = await work.rows(task.id, perDoc);
     const before = rows.length / perDoc;
@@ -148,7 +152,7 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
     runs.push({
       task,
       shots: shots ?? task.shots,
-      version: versionAsked(task, shots ?? task.shots, file),
+      version: variant,
       original,
       effective: docs.length,
       scores: scoresOf(rows),
@@ -160,6 +164,7 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
   const grouped = Map.groupBy(runs.filter(({ task }) => task.group), ({ task }) => task.group!);
   const groups = Object.fromEntries([...grouped].map(([id, own]) => [id, groupScores(own.map((run) => run.scores))]));
   const { tokenizer, architecture } = model;
+  const template = generation.chat && isChatTokenizer(tokenizer) ? tokenizer.chatTemplate : undefined;
   const eos = isChatTokenizer(tokenizer) ? tokenizer.eosIds[0] : undefined;
   const results = await work.finish(resultsOf({
     tasks: runs,
@@ -168,7 +173,7 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
       name: model.name,
       maxLength: architecture.maxLength,
       ...(eos === undefined ? {} : { eos: [tokenizer.decode([eos]), eos] as const }),
-      chatTemplate: generation.chat ?? false,
+      ...(template === undefined ? {} : { chatTemplate: [template, await sha256(template)] as const }),
     },
     settings: { seed, limit, batch, device: options.device, modelArgs, generation: gen },
     version,

@@ -28,7 +28,7 @@ export async function openUnfinished(folder: string, identity: Identity, now: nu
   const file = join(folder, "unfinished.json");
   const known = await ifThere(Deno.readTextFile(file));
   let date = now;
-  if (known === undefined) {
+  if (known === undefined || !await hasRows(folder, (JSON.parse(known) as { date: number }).date)) {
     await Deno.mkdir(folder, { recursive: true });
     await writeWhole(file, JSON.stringify({ date, identity }, null, 1));
   } else {
@@ -69,6 +69,14 @@ export async function openUnfinished(folder: string, identity: Identity, now: nu
       return path;
     },
   };
+}
+
+/** Whether a run that began then has sample rows: one without them leaves nothing to go on from. */
+async function hasRows(folder: string, date: number): Promise<boolean> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.startsWith("samples_") && name.endsWith(`_${fileDate(date)}.jsonl`)) return true;
+  }
+  return false;
 }
 
 /** Writes a file so that it is there whole or not at all. */

@@ -72,7 +72,8 @@ Deno.test("gpqa shuffles its options by one generator over all rows", () => {
     "wrong",
   ]]);
   docs.forEach((doc, i) => {
-    const { gold, contexts } = own.question(doc);
+    const { gold, contexts, target } = own.question(doc);
+    assertEquals(target, `(${"ABCD"[gold]})`);
     assertEquals(orders[i][gold], "right");
     assert(contexts[0].includes(`(${"ABCD"[gold]}) right ${i}\n`));
   });

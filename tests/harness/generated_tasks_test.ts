@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { lladaLikelihood } from "../../lib/harness/likelihood/choose.ts";
 import { runHarness } from "../../lib/harness/run.ts";
+import type { ChatMessage } from "../../lib/checkpoint/tokenizer/tokenizer.ts";
+import { sha256 } from "../../lib/harness/samples.ts";
 import { checkSandbox } from "../../lib/harness/sandbox.ts";
 import type { Doc } from "../../lib/harness/tasks/definition.ts";
 import { findBy, notFound, same } from "../../lib/harness/tasks/find_answer.ts";
@@ -147,6 +149,36 @@ Deno.test("a generated task: the answer ends at the first stop, and each filter 
       max_gen_toks: 48,
     });
     assertEquals(samples[6].arguments.gen_args_0.arg_0.split("Question:").length, 7, "five examples");
+  }));
+
+Deno.test("a chat template is applied to generated prompts on request, and the results hold it", () =>
+  inTempFolder(async (out) => {
+    const rows = given({ "gsm8k/test": gsm8kRows(1) });
+    const prompts: string[] = [];
+    const script = (prompt: string) => (prompts.push(prompt), " #### 2");
+    const { model } = asciiModel({ script });
+    const tokenizer = {
+      ...model.tokenizer,
+      hasChatTemplate: true,
+      chatTemplate: "{{ messages }}",
+      applyChatTemplate: ([{ content }]: readonly ChatMessage[]) => `<${content}>`,
+    };
+    const generation = { length: 8, chat: true };
+    const chatting = { ...model, tokenizer } as typeof model;
+    const run = await runHarness(chatting, {
+      ...options,
+      tasks: harnessTasks(["gsm8k"]),
+      rows,
+      shots: 0,
+      generation,
+      out,
+    });
+    assertEquals(prompts, ["<Question: Ila has 0 pears and gets 2. How many?\nAnswer:>"]);
+    const results = await readJson(run.results);
+    assertEquals([results.chat_template, results.chat_template_sha], [
+      "{{ messages }}",
+      await sha256("{{ messages }}"),
+    ]);
   }));
 
 const codeRows: readonly Doc[] = [

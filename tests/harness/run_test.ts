@@ -116,7 +116,7 @@ Deno.test("sample rows hold what was asked and answered, and their hashes", () =
 Deno.test("a run that is stopped anywhere goes on to the same bytes", () =>
   inTempFolder(async (out) => {
     const whole = await runHarness(asciiModel().model, { ...base, out: `${out}/whole` });
-    for (const stop of [1, 4, 7, 12, 25]) {
+    for (const stop of [3, 4, 7, 12, 25]) {
       const { model } = asciiModel();
       const options = { ...base, out: `${out}/${stop}` };
       const abort = new AbortController();
@@ -143,6 +143,21 @@ Deno.test("a run that is stopped anywhere goes on to the same bytes", () =>
       for (const field of ["start_time", "end_time"]) delete a[field], delete b[field];
       assertEquals(a, b);
     }
+  }));
+
+Deno.test("what was begun without a row is begun anew, and missing rows of any task are told before the first", () =>
+  inTempFolder(async (out) => {
+    const options = { ...base, tasks: harnessTasks(["piqa"]), out };
+    const abort = new AbortController();
+    const onProgress = () => abort.abort(new Error("stopped"));
+    const stopped = () => runHarness(asciiModel().model, { ...options, onProgress, signal: abort.signal });
+    await assertRejects(stopped, Error, "stopped");
+    const run = await runHarness(asciiModel().model, { ...options, seed: 6, now: () => noon + 1000 });
+    assertMatch(run.results, /12-00-01/);
+    const { model, count } = asciiModel();
+    const missing = () => runHarness(model, { ...base, tasks: harnessTasks(["piqa", "arc_easy"]), out: `${out}/2` });
+    await assertRejects(missing, RangeError, "no rows ai2_arc");
+    assertEquals(count.passes, 0);
   }));
 
 Deno.test("a run does not go on with other rows", () =>

@@ -176,7 +176,10 @@ function gpqa(part: string): ChoiceDefinition {
       "Here are some example questions from experts. Answer the final question yourself, following the format of the previous questions exactly.\n",
     metrics: bothMetrics,
     prepare: shuffledOptions,
-    question: (doc) => options(gpqaContext(doc), marked, marked.indexOf(text(doc, "answer"))),
+    question(doc) {
+      const target = text(doc, "answer");
+      return { ...options(gpqaContext(doc), marked, marked.indexOf(target)), target };
+    },
   };
 }
 
