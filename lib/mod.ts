@@ -16,7 +16,7 @@ export type { Matrix } from "./tensor/matrix.ts";
 // Text and masks
 export { checkText, loadCorpus } from "./corpus/corpus.ts";
 export { type Calibration, type Corpus, simulateMasks, visible } from "./diffusion/mcs.ts";
-export { samplerStates } from "./diffusion/states.ts";
+export { samplerStates } from "./diffusion/samplers/states.ts";
 export { maskResponses } from "./diffusion/responses.ts";
 export { mix } from "./diffusion/mix.ts";
 export { guided } from "./train/guided.ts";
@@ -64,13 +64,21 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
-export { dreamSampler, lladaSampler, type Sampler } from "./diffusion/sampler.ts";
+export { dreamSampler } from "./diffusion/samplers/dream.ts";
+export type { Commit, Sampler, SampleState } from "./diffusion/sampler.ts";
+export { type Prompt, sampleBatch } from "./diffusion/samplers/batch.ts";
+export { lladaSampler } from "./diffusion/samplers/llada.ts";
+export { type ApdOptions, apdSampler } from "./diffusion/apd/apd.ts";
+export { type LeftToRight, stepwise } from "./diffusion/apd/left_to_right.ts";
 export { generate, samplerOf } from "./pipeline/generate.ts";
 export { exportCheckpoint, type ExportFormat } from "./export/export.ts";
 
 // Measuring and comparing
 export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evaluate/tasks.ts";
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
+export type { Decoded, PromptItem } from "./evaluate/decoding/decode.ts";
+export { decodingOf, type DecodingOptions, type PromptSet, promptsOf } from "./evaluate/decoding/decoding.ts";
+export { type Dial, tradeoff, type TradeoffOptions } from "./evaluate/decoding/tradeoff.ts";
 export { type Arm, type ArmInputs, identityOf, measure, type Measurement } from "./evaluate/study.ts";
 export { armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf } from "./evaluate/compare.ts";
 export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";

@@ -17,7 +17,12 @@ const methods: readonly Facts[] = [
   { name: "gptq", paper: "2210.17323", stores: "uniform codes; run from them", arm: "GPTQ" },
   { name: "rtn", paper: "2210.17323", stores: "uniform codes; run from them", arm: "RTN" },
   { name: "gptaq", paper: "2504.02692", stores: "as GPTQ; calibrated on the drift from full precision", arm: "GPTAQ" },
-  { name: "awq", paper: "2306.00978", stores: "uniform codes, a factor for each column; run from them", arm: "AWQ" },
+  {
+    name: "awq",
+    paper: "2306.00978",
+    stores: "uniform codes, a factor for each column unless folded; run from them",
+    arm: "AWQ",
+  },
   {
     name: "slimLlm",
     paper: "2405.14917",

@@ -21,7 +21,7 @@ import {
 import { count, number, oneOf, type Option, positiveInteger, refuse } from "./cli.ts";
 
 /** Options that some methods take. */
-type Own = "bits" | "group" | "abmp" | "row-scale-bits" | "alpha" | "rate" | "books" | "book-bits" | "vector";
+type Own = "bits" | "group" | "abmp" | "row-scale-bits" | "alpha" | "rate" | "books" | "book-bits" | "vector" | "fold";
 type Typed = Readonly<Record<Own | "method" | "embed-bits" | "head-bits", string>>;
 
 /** What a method is made of, as it was typed and checked. */
@@ -61,7 +61,11 @@ const methods = {
     bits: upTo(8),
     make: ({ bits, group, typed }) => gptaq({ bits, group, alpha: Number(typed.alpha) }),
   },
-  awq: { takes: grid, bits: upTo(8), make: ({ bits, group }) => awq({ bits, group }) },
+  awq: {
+    takes: [...grid, "fold"],
+    bits: upTo(8),
+    make: ({ bits, group, typed }) => awq({ bits, group, fold: typed.fold === "yes" }),
+  },
   "slim-llm": { takes: grid, bits: [2, 3], make: ({ bits, group }) => slimLlm({ bits, group }) },
   billm: { takes: ["group"], bits: [2], make: ({ group }) => billm({ group }) },
   aqlm: {
@@ -116,6 +120,11 @@ export const methodOptions = {
   books: { default: "2", help: "codebooks of aqlm", check: count() },
   "book-bits": { default: "8", help: "bits of a code of aqlm, 1 to 16", check: count() },
   vector: { default: "8", help: "neighbouring weights that a vector of aqlm stands for", check: count() },
+  fold: {
+    default: "no",
+    help: "yes: factors of columns of awq go into the norm or linear before, where there is one",
+    check: oneOf("no", "yes"),
+  },
   "embed-bits": { default: "16", help: "bits of the embedding: 16 leaves it as it is, 8 or 4", check: outsideBits },
   "head-bits": { default: "16", help: "bits of the head: 16 leaves it as it is, 8 or 4", check: outsideBits },
 } as const satisfies Record<keyof Typed, Option>;

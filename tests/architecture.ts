@@ -34,6 +34,8 @@ export const rooms: Readonly<Record<string, string>> = {
   "methods/sbvr": "methods quant quant/dense",
   "methods/sdq": "methods quant quant/dense",
   "diffusion": "",
+  "diffusion/samplers": "diffusion",
+  "diffusion/apd": "diffusion",
   "onnx": "",
   "runtime": "onnx",
   "model": "model/families* onnx quant quant/forms runtime* diffusion*",
@@ -48,8 +50,8 @@ export const rooms: Readonly<Record<string, string>> = {
   "tune": "train model quant* quant/forms quant/tunable diffusion",
   "corpus": "checkpoint/files checkpoint/hub diffusion* model* format",
   "pipeline":
-    "pipeline/disk checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion quant " +
-    "quant/forms runtime report format tune version.ts",
+    "pipeline/disk checkpoint checkpoint/files checkpoint/hub checkpoint/tokenizer model model/families* diffusion " +
+    "diffusion/samplers quant quant/forms runtime report format tune version.ts",
   "pipeline/disk":
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
@@ -59,6 +61,7 @@ export const rooms: Readonly<Record<string, string>> = {
     "format version.ts",
   "harness/likelihood": "evaluate diffusion* model*",
   "harness/tasks": "harness",
+  "evaluate/decoding": "evaluate diffusion model* report*",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };
 /** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */
@@ -69,10 +72,8 @@ const exceptions: readonly Edge[] = [
 ];
 /** Rooms whose code is pure: no console, clock, ambient randomness or files. */
 const pure =
-  "tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq methods/slim " +
-  "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion onnx".split(
-    " ",
-  );
+  ("tensor format report nanoworld quant quant/forms quant/dense quant/tunable methods methods/daq methods/slim " +
+    "methods/aqlm methods/pt2 methods/sbvr methods/sdq diffusion diffusion/samplers diffusion/apd onnx").split(" ");
 
 /** The room of a path: the longest that fits; its name for a file of lib itself, undefined outside of lib or where no room fits. */
 function roomOf(path: string): string | undefined {

@@ -56,7 +56,9 @@ export class StoredForms {
   readonly #parts = new Map<string, string[]>();
 
   constructor(readonly tensors: TensorSource, readonly section: QuantizationConfig | undefined) {
-    const byPrefix = Map.groupBy(tensors.names, (name) => name.slice(0, name.lastIndexOf(".") + 1));
+    // A bias has the prefix of its linear, and is no part of it.
+    const names = tensors.names.filter((name) => !name.endsWith(".bias"));
+    const byPrefix = Map.groupBy(names, (name) => name.slice(0, name.lastIndexOf(".") + 1));
     for (const name of Object.keys(section?.linears ?? {})) {
       this.#parts.set(name, byPrefix.get(partName(name, "")) ?? []);
     }

@@ -19,3 +19,29 @@ export interface Logits {
   readonly shape: readonly [number, number];
   readonly data: Float32Array;
 }
+
+/** A denoiser that can keep keys and values of positions, and run a part of a sequence against them. */
+export interface CachingDenoiser extends Denoiser {
+  openCache(): SequenceCache;
+}
+
+/** Keys and values of one sequence, as they were when their positions were last run. */
+export interface SequenceCache extends AsyncDisposable {
+  /** Positions that are kept: 0 .. kept - 1. */
+  readonly kept: number;
+  /** Forgets what is kept from position `length` on. */
+  crop(length: number): void;
+  /**
+   * Runs positions from .. to - 1 of `tokens`, the whole sequence: they attend to one another as they are now, and to all that is kept outside of them as
+   * it was. Their keys and values take the place of those that are kept. Row i of the result is of position `rows[i]`, which predicts its own token.
+   *
+   * @throws RangeError when `from` is beyond what is kept, and for rows outside of the part; where logits are shifted the row before must be in it too.
+   */
+  run(
+    tokens: Int32Array,
+    part: { readonly from: number; readonly to: number; readonly rows: Int32Array },
+  ): Promise<Logits>;
+}
+
+/** Whether a denoiser can keep keys and values. */
+export const isCaching = (denoiser: Denoiser): denoiser is CachingDenoiser => "openCache" in denoiser;

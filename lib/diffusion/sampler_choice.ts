@@ -116,7 +116,7 @@ function negativeEntropy(p: Float64Array): number {
 }
 
 /** Keeps of p, in place, the most probable entries up to the one with which their sum passes `topP`, and makes their sum 1. */
-function restrict(p: Float64Array, topP: number): void {
+export function restrict(p: Float64Array, topP: number): void {
   if (topP >= 1) return;
   // Sorting a vocabulary takes long; nearly always a few entries above some bound already pass topP.
   for (let bound = 1e-2;; bound = bound > 1e-12 ? bound / 100 : 0) {
@@ -132,7 +132,8 @@ function restrict(p: Float64Array, topP: number): void {
   }
 }
 
-function unusable(logits: Float32Array): NumericalError {
+/** What is wrong with logits of which no token can be chosen. */
+export function unusable(logits: Float32Array | Float64Array): NumericalError {
   const nan = logits.findIndex(Number.isNaN);
   const found = nan >= 0 ? `the logit of token ${nan} is NaN` : "the logits are not finite";
   return new NumericalError(`Cannot choose a token: ${found}; check the model's weights`);

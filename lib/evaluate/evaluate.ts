@@ -40,7 +40,6 @@ export async function evaluate(model: Model, tasks: readonly Task[], options: Ev
   if (!(limit >= 2)) {
     throw new RangeError(`Cannot evaluate: limit is ${limit}, wanted at least 2 items for a standard error`);
   }
-  const size = sizeOf(model);
   const rows: Row[] = [];
   for (const task of tasks) {
     const common = {
@@ -50,15 +49,7 @@ export async function evaluate(model: Model, tasks: readonly Task[], options: Ev
       signal,
       onProgress: (done: number, total: number) => options.onProgress?.(done, total, task.id),
     };
-    const identity = {
-      method: String(model.provenance.method ?? "fp"),
-      ...(model.provenance.calibration === undefined ? {} : { calibration: String(model.provenance.calibration) }),
-      task: task.id,
-      ...size,
-      seed,
-      taskVersion: task.version,
-      codeVersion: version,
-    };
+    const identity = rowIdentity(model, { id: task.id, version: task.version, seed });
     if (task.kind === "choice") {
       const items = (await task.items(model.tokenizer)).slice(0, limit);
       const { accuracy, n, standardError, mcStandardError, chance, right } = await scoreChoices(model, items, common);
@@ -73,6 +64,23 @@ export async function evaluate(model: Model, tasks: readonly Task[], options: Ev
     }
   }
   return rows;
+}
+
+/** The fields of a row that say what was measured, on what: of the task its id and version. */
+export function rowIdentity(
+  model: Model,
+  { id, version: taskVersion, seed }: { readonly id: string; readonly version: string; readonly seed: number },
+) {
+  const { method = "fp", calibration } = model.provenance;
+  return {
+    method: String(method),
+    ...(calibration === undefined ? {} : { calibration: String(calibration) }),
+    task: id,
+    ...sizeOf(model),
+    seed,
+    taskVersion,
+    codeVersion: version,
+  };
 }
 
 /**

@@ -1,15 +1,15 @@
 /**
  * AWQ (arXiv 2306.00978): columns that see large inputs are scaled up before rounding to nearest, by one exponent for all linears that share an input, and
  * ranges are then clipped. Deviations: the loss of an exponent is the output error of those linears themselves, from the second moment of all calibration
- * tokens, where the code runs the module that they belong to on them; factors are stored with the linear (16 bits a column) and not folded into what comes
- * before, so that any graph will do.
+ * tokens, where the code runs the module that they belong to on them; factors are stored with the linear (16 bits a column) unless `fold` asks for
+ * them to go into what comes before; they are searched on inputs that passed through what is quantised already.
  */
 import { fitRows, roundRows } from "../quant/grids.ts";
 import { readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
-import { asMatrix, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { asMatrix, inner, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
 import { checkPositive, checkUniform, methodName } from "./options.ts";
 
 export interface AwqOptions {
@@ -21,6 +21,8 @@ export interface AwqOptions {
   readonly clip?: boolean;
   /** Tokens, evenly from the sample, that judge ranges: 512 by default, as released; Infinity takes the second moment of all. */
   readonly clipTokens?: number;
+  /** Fold the factors of columns into the norm or the linear before, where there is one; they then take no bits. Not by default. */
+  readonly fold?: boolean;
   /** Exponents that are tried: ρ = i / ratios for i = 0 .. ratios - 1. */
   readonly ratios?: number;
 }
@@ -47,12 +49,13 @@ const unclipped = /(^|[^a-z])(q_|k_|query|key|wqkv)/i;
  * ```
  */
 export function awq(options: AwqOptions): Method {
-  const { ratios = 20, clip = true, clipTokens = 512 } = options;
+  const { ratios = 20, clip = true, clipTokens = 512, fold = false } = options;
   checkUniform("awq", options);
   checkPositive("awq", { group: options.group, ratios, ...(clipTokens === Infinity ? {} : { clipTokens }) });
   const name = methodName(
     "awq",
     { bits: options.bits, group: options.group },
+    fold && "fold",
     !clip && "noclip",
     ratios !== 20 && `ratios${ratios}`,
     clipTokens !== 512 && `clip${clipTokens}`,
@@ -60,6 +63,7 @@ export function awq(options: AwqOptions): Method {
   const method: Method = {
     name,
     needsHessian: true,
+    ...(fold ? { folds: true } : {}),
     wants: { inputs: TOKENS },
     quantize: async (linear) => await (await together([linear])).quantize(linear),
     together,
@@ -255,9 +259,3 @@ const scaled = ({ rows, cols, data }: Matrix, scale: Float32Array): Matrix =>
   matrix(rows, cols, data.map((w, k) => w * scale[k % cols]));
 
 const narrow = (H: Matrix | Matrix64): Matrix => matrix(H.rows, H.cols, new Float32Array(H.data));
-
-function inner(A: Matrix, B: Matrix): number {
-  let sum = 0;
-  for (let k = 0; k < A.data.length; k++) sum += A.data[k] * B.data[k];
-  return sum;
-}

@@ -175,11 +175,10 @@ function leftOfTwo(x: Float64Array, from: number, to: number): number {
   const second = rest / n;
   let away = 0, squares = 0;
   for (let j = from; j < to; j++) {
-    const d = x[j] - second;
-    away += Math.abs(d);
-    squares += d * d;
+    away += Math.abs(x[j] - second);
+    squares += (x[j] - second) ** 2;
   }
-  return squares - away * away / n;
+  return squares - away ** 2 / n;
 }
 
 /** Squared errors of a row with the first 1, 2, ... columns salient and both parts in two orders, as released. */
@@ -233,10 +232,8 @@ export const billmSplits = defineRows({
         const threshold = thresholds[t];
         let few = 0, small = 0, large = 0;
         for (let j = 0; j < n; j++) {
-          if (sizes[j] < threshold) {
-            few++;
-            small += x[j];
-          } else large += x[j];
+          if (sizes[j] >= threshold) large += x[j];
+          else small += x[j], few++;
         }
         const low = small / (few || 1), high = large / (n - few || 1);
         let nearLow = 0, nearHigh = 0, squares = 0;

@@ -11,6 +11,7 @@
 import type { Method } from "../quant/method.ts";
 import { awq } from "./awq.ts";
 import { gptq } from "./gptq.ts";
+import { roundHalfEven } from "../tensor/rounding.ts";
 
 export interface DllmQuantOptions {
   /** Bits per code, 1 to 8. */
@@ -91,10 +92,10 @@ export function valueScale(
   for (let t = 0; t < tries; t++) {
     // From the whole range down, so that of equal ones the widest is taken.
     const own = 1 - 0.95 * t / Math.max(1, tries - 1), scale = Math.max(1e-4, own * (hi - lo) / top);
-    const zero = Math.floor(-own * lo / scale + 0.5);
+    const zero = roundHalfEven(-own * lo / scale);
     let error = 0;
     for (let j = 0; j < values.length; j++) {
-      const code = Math.min(top, Math.max(0, Math.floor(values[j] / scale + 0.5) + zero));
+      const code = Math.min(top, Math.max(0, roundHalfEven(values[j] / scale) + zero));
       error += attention[j] * (values[j] - scale * (code - zero)) ** 2;
     }
     if (error < least) [least, share] = [error, own];

@@ -7,6 +7,7 @@ import {
   attention,
   fusedAttention,
   headNorm,
+  joinTime,
   putRows,
   repeatHeads,
   rmsNorm,
@@ -38,16 +39,31 @@ export interface Rotation {
   readonly sin: Value;
 }
 
-/** Appends one block: attention, then the feed-forward network. x `[batch, time, width]`. `fused` takes the fused attention, which has no gradient. */
+/** Keys and values as values, each `[batch, positions, kvHeads · headSize]`; keys are normed and turned already. */
+export interface KeysValues {
+  readonly k: Value;
+  readonly v: Value;
+}
+
+export interface AttendOptions {
+  /** The fused attention, which has no gradient. */
+  readonly fused?: boolean;
+  /** Positions outside of x that are attended to as well. */
+  readonly past?: KeysValues;
+  /** Is given the keys and values of x. */
+  readonly keep?: (fresh: KeysValues) => void;
+}
+
+/** Appends one block: attention, then the feed-forward network. x `[batch, time, width]`. */
 export function block(
   g: Graph,
   a: Architecture,
   x: Value,
   parts: BlockParts,
   rotation: Rotation,
-  { fused = false }: { readonly fused?: boolean } = {},
+  options: AttendOptions = {},
 ): Value {
-  return feedForward(g, a, attend(g, a, x, parts, rotation, { fused }), parts);
+  return feedForward(g, a, attend(g, a, x, parts, rotation, options), parts);
 }
 
 /**
@@ -60,7 +76,8 @@ export function attend(
   x: Value,
   parts: BlockParts,
   { cos, sin }: Rotation,
-  { until, fused = false, rows }: { readonly until?: StageName; readonly fused?: boolean; readonly rows?: Value } = {},
+  { until, fused = false, rows, past, keep }: AttendOptions & { readonly until?: StageName; readonly rows?: Value } =
+    {},
 ): Value {
   const h = rmsNorm(g, x, parts.vector("attnNorm"), a.epsilon);
   if (until === "qkv") return h;
@@ -75,9 +92,13 @@ export function attend(
     return rope(g, a.qkNorm ? headNorm(g, y, parts.vector(`${name}Norm`), heads, a.epsilon) : y, cos, sin);
   };
   const q = turn("q", a.heads);
-  const k = turn("k", a.kvHeads);
-  const widen = (y: Value) => repeatHeads(g, y, a.kvHeads, a.heads, a.headSize);
-  const mixed = (fused ? fusedAttention : attention)(g, q, widen(k), widen(project("v")), a.heads);
+  const fresh = { k: turn("k", a.kvHeads), v: project("v") };
+  keep?.(fresh);
+  const all = (name: "k" | "v") => {
+    const y = past ? joinTime(g, [past[name], fresh[name]]) : fresh[name];
+    return repeatHeads(g, y, a.kvHeads, a.heads, a.headSize);
+  };
+  const mixed = (fused ? fusedAttention : attention)(g, q, all("k"), all("v"), a.heads);
   if (until === "out") return mixed;
   if (!rows) return add(g, x, parts.linear("o", mixed));
   return add(g, takeRows(g, x, rows), parts.linear("o", takeRows(g, mixed, rows)));

@@ -11,8 +11,10 @@ import {
   type StageName,
   weightShape,
 } from "./architecture.ts";
-import { attend, block, feedForward, ropeTables } from "./block.ts";
-import { denseParts, swiGlu } from "./parts.ts";
+import { attend, block, feedForward } from "./block.ts";
+import type { Hidden, Window, Windowed } from "./hidden.ts";
+import { denseParts, inputParts, swiGlu } from "./parts.ts";
+import { rotation, Rotations, windowBlock, windowFeeds } from "./window.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { routing } from "./mixture.ts";
 import { matmul, mul, rmsNorm } from "../onnx/ops.ts";
@@ -22,12 +24,7 @@ import type { Feed, Runtime, Session } from "../runtime/runtime.ts";
 /** The weights of one block: float32 arrays of the shapes of `weightShape`. */
 export type BlockTensors = Readonly<Record<BlockWeight, Float32Array>>;
 
-/** Hidden states of a batch: `[batch, time, width]` float32. */
-export interface Hidden {
-  readonly batch: number;
-  readonly time: number;
-  readonly data: Float32Array;
-}
+export type { Hidden };
 
 /** A graph over the weights of a block: all of it, a half, or the way to the input of a stage. */
 type GraphPart = "block" | Half | StageName;
@@ -57,15 +54,28 @@ export class Engine implements AsyncDisposable {
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Memory for panels of second moments, used again and again. */
   #panel = new Float32Array(0);
-  #tables: { readonly cos: Float32Array; readonly sin: Float32Array };
+  readonly rotations: Rotations;
 
   constructor(readonly runtime: Runtime, readonly architecture: Architecture) {
-    this.#tables = ropeTables(architecture, 0);
+    this.rotations = new Rotations(architecture);
   }
 
   /** The output of a block. */
   block(x: Hidden, w: BlockTensors): Promise<Hidden> {
     return this.#run("block", x, w);
+  }
+
+  /** The output of a block for a part of one sequence, and its keys and values. */
+  async window(x: Hidden, w: BlockTensors, { from, past }: Window): Promise<Windowed> {
+    const a = this.architecture;
+    const session = await this.#session("window", (g) => {
+      const states = g.input("x", "float32", [1, "time", a.width]);
+      g.output("y", windowBlock(g, a, states, inputParts(g, a), rotation(g, a), { fused: this.#fused }));
+    });
+    const feeds: Record<string, Feed> = windowFeeds(a, x, { from, past }, this.rotations);
+    for (const name of blockWeights(a)) feeds[name] = { dims: weightShape(a, name), data: w[name] };
+    const { y, ownK, ownV } = await session.run(feeds);
+    return { x: { ...x, data: y.data }, k: ownK.data, v: ownV.data };
   }
 
   /**
@@ -211,9 +221,7 @@ export class Engine implements AsyncDisposable {
   /** Runs a graph from the states x; its session refuses feeds that it does not declare. */
   async #run(part: GraphPart, x: Hidden, w: BlockTensors, into?: Float32Array, rows?: Int32Array): Promise<Hidden> {
     const a = this.architecture;
-    if (x.time > a.maxLength) {
-      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
-    }
+    const turn = this.rotations.feeds(0, x.time);
     const used = weightsOf(a, part);
     const turns = used.includes("q");
     const session = await this.#session(rows ? `${part} of rows` : part, (g) => {
@@ -222,12 +230,7 @@ export class Engine implements AsyncDisposable {
     });
     const feeds: Record<string, Feed> = { x: { dims: [x.batch, x.time, a.width], data: x.data } };
     for (const name of used) feeds[name] = { dims: weightShape(a, name), data: w[name] };
-    if (turns) {
-      const half = a.headSize / 2;
-      if (this.#tables.cos.length < x.time * half) this.#tables = ropeTables(a, x.time);
-      feeds.cos = { dims: [x.time, half], data: this.#tables.cos.subarray(0, x.time * half) };
-      feeds.sin = { dims: [x.time, half], data: this.#tables.sin.subarray(0, x.time * half) };
-    }
+    if (turns) Object.assign(feeds, turn);
     if (rows) feeds.rows = { dims: [rows.length], data: BigInt64Array.from(rows, BigInt) };
     const count = rows?.length ?? x.batch * x.time;
     const dims = into && [...(rows ? [count] : [x.batch, x.time]), into.length / count];
@@ -238,29 +241,25 @@ export class Engine implements AsyncDisposable {
   #part(g: Graph, part: GraphPart, turns: boolean, rows?: Value): Value {
     const a = this.architecture;
     const x = g.input("x", "float32", ["batch", "time", a.width]);
-    const inputs = new Map<BlockWeight, Value>();
-    const parts = denseParts(g, (name) => {
-      let value = inputs.get(name);
-      if (!value) inputs.set(name, value = g.input(name, "float32", weightShape(a, name)));
-      return value;
-    });
-    const table = (name: string) => turns ? g.input(name, "float32", ["time", a.headSize / 2]) : x;
-    const rotation = { cos: table("cos"), sin: table("sin") };
-    // On webgpu the fused attention is wrong under software Vulkan (errors of 0.02 on inputs of size 0.5), so it is not used there.
-    const fused = this.runtime.device !== "webgpu";
+    const parts = inputParts(g, a), turn = turns ? rotation(g, a) : { cos: x, sin: x }, fused = this.#fused;
     switch (part) {
       case "block":
-        return block(g, a, x, parts, rotation, { fused });
+        return block(g, a, x, parts, turn, { fused });
       case "attention":
-        return attend(g, a, x, parts, rotation, { fused, rows });
+        return attend(g, a, x, parts, turn, { fused, rows });
       case "feedForward":
         return feedForward(g, a, x, parts);
       case "qkv":
       case "out":
-        return attend(g, a, x, parts, rotation, { until: part, fused });
+        return attend(g, a, x, parts, turn, { until: part, fused });
       default:
         return feedForward(g, a, x, parts, { until: part });
     }
+  }
+
+  /** On webgpu the fused attention is wrong under software Vulkan (errors of 0.02 on inputs of size 0.5), so it is not used there. */
+  get #fused(): boolean {
+    return this.runtime.device !== "webgpu";
   }
 
   #matrix(data: Float32Array, columns: number): Feed {

@@ -1,5 +1,6 @@
 /** How a model runs: the seam between what answers (`Model`) and where its weights are (in memory, in a file, or packed in sessions). */
-import type { Engine, Hidden } from "./engine.ts";
+import type { Engine } from "./engine.ts";
+import type { Hidden, Window, Windowed } from "./hidden.ts";
 import type { Weights } from "./weights.ts";
 
 export interface RawLogits {
@@ -12,6 +13,8 @@ export interface Forward extends AsyncDisposable {
   embed(tokens: Int32Array, batch: number): Promise<Hidden>;
   /** The output of a block. */
   block(layer: number, x: Hidden): Promise<Hidden>;
+  /** The output of a block for a part of one sequence, whose positions attend to one another and to the past. */
+  window(layer: number, x: Hidden, window: Window): Promise<Windowed>;
   /** Final norm and head at flat positions `rows` (all by default). */
   head(x: Hidden, rows?: Int32Array): Promise<RawLogits>;
 }
@@ -26,6 +29,10 @@ export class DenseForward implements Forward {
 
   async block(layer: number, x: Hidden): Promise<Hidden> {
     return await this.engine.block(x, await this.weights.block(layer));
+  }
+
+  async window(layer: number, x: Hidden, window: Window): Promise<Windowed> {
+    return await this.engine.window(x, await this.weights.block(layer), window);
   }
 
   async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {

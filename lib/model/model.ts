@@ -1,8 +1,9 @@
 /** A model, and the parts that it is made of. */
-import type { Denoiser, Logits } from "../diffusion/denoiser.ts";
+import type { CachingDenoiser, Logits, SequenceCache } from "../diffusion/denoiser.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { storedBits } from "../quant/forms/decode.ts";
 import { type Matrix, matrix } from "../tensor/matrix.ts";
+import { ModelCache } from "./cache.ts";
 import { type Architecture, type Linear, linears, linearShape } from "./architecture.ts";
 import type { Engine, Hidden } from "./engine.ts";
 import type { Config } from "./config.ts";
@@ -47,7 +48,7 @@ export interface ModelParts {
  * console.log(model.tokenizer.decode([data.indexOf(Math.max(...data))]));
  * ```
  */
-export class Model implements Denoiser, AsyncDisposable {
+export class Model implements CachingDenoiser, AsyncDisposable {
   readonly name: string;
   readonly family: Family;
   readonly config: Config;
@@ -113,6 +114,11 @@ export class Model implements Denoiser, AsyncDisposable {
     if (!this.architecture.logitShift) return await this.forward.head(x, rows);
     const positions = rows ?? Int32Array.from(tokens.keys());
     return await this.forward.head(x, this.rowsBehind(positions, x.time));
+  }
+
+  /** Memory for the keys and values of one sequence, for samplers that run parts of it. */
+  openCache(): SequenceCache {
+    return new ModelCache(this);
   }
 
   /** The states that leave the last block, of `tokens` as `batch` equally long sequences. */

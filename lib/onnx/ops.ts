@@ -104,11 +104,17 @@ export function fusedAttention(g: Graph, q: Value, k: Value, v: Value, heads: nu
   return g.append("MultiHeadAttention", [q, k, v], [q], { num_heads: heads })[0];
 }
 
+/** Rows of several x `[batch, time, n]` one after another. */
+export function joinTime(g: Graph, all: readonly Value[]): Value {
+  const [batch, , width] = all[0].shape;
+  return g.append("Concat", [...all], [{ shape: [batch, "joined", width] }], { axis: 1 })[0];
+}
+
 /** Full softmax attention from elementary operators; q, k, v [batch, time, heads · size]. */
 export function attention(g: Graph, q: Value, k: Value, v: Value, heads: number): Value {
   const [batch, time, width] = q.shape;
   const size = width as number / heads;
-  const split = (x: Value) => keepLead(g, x, [batch, time, heads, size]);
+  const split = (x: Value) => keepLead(g, x, [batch, x.shape[1], heads, size]);
   const keys = transpose(g, split(k), [0, 2, 3, 1]);
   const scores = matmul(g, transpose(g, split(q), [0, 2, 1, 3]), keys);
   const p = softmax(g, mul(g, scores, g.scalar(1 / Math.sqrt(size))));

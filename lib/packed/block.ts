@@ -2,8 +2,8 @@
 import { dequantize } from "../quant/forms/decode.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
-import { block } from "../model/block.ts";
 import type { BlockParts } from "../model/parts.ts";
+import { rotation, windowBlock } from "../model/window.ts";
 import type { Names } from "../model/families/family.ts";
 import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
@@ -49,7 +49,7 @@ export async function readPackedBlock(
   return { packed, floats, routes, size, planes: products / size };
 }
 
-/** The graph of a block: x `[batch, time, width]` and the tables cos, sin to y. With `own` the weights beside it are arrays of its own. */
+/** The graph of a block: x `[batch, time, width]` the tables cos, sin and the past, empty for a whole sequence, to y, and its keys and values ownK, ownV. With `own` the weights beside it are arrays of its own. */
 export function packedBlockGraph(
   a: Architecture,
   { packed, floats }: PackedBlockWeights,
@@ -57,7 +57,6 @@ export function packedBlockGraph(
 ): Graph {
   const g = new Graph();
   const x = g.input("x", "float32", ["batch", "time", a.width]);
-  const table = (name: string) => g.input(name, "float32", ["time", a.headSize / 2]);
   const held = (name: string): Value => {
     const data = floats.get(name)!;
     return g.weight(own ? data.slice() : data, weightShape(a, name));
@@ -70,7 +69,7 @@ export function packedBlockGraph(
       return input.shape.length === 2 ? matmul(g, input, held(name), { transB: true }) : linear(g, input, held(name));
     },
   };
-  g.output("y", block(g, a, x, parts, { cos: table("cos"), sin: table("sin") }, { fused }));
+  g.output("y", windowBlock(g, a, x, parts, rotation(g, a), { fused }));
   return g;
 }
 

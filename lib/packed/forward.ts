@@ -1,8 +1,9 @@
 /** Runs a quantised model from its stored codes: one session per block, none of whose linears is unpacked to float32. */
-import { ropeTables } from "../model/block.ts";
 import type { BlockTensors, Engine, Hidden } from "../model/engine.ts";
 import type { Names } from "../model/families/family.ts";
 import type { Forward, RawLogits } from "../model/forward.ts";
+import type { Window, Windowed } from "../model/hidden.ts";
+import { windowFeeds } from "../model/window.ts";
 import { checkedShape, packedBlockGraph, readPackedBlock } from "./block.ts";
 import { PackedHead } from "./head.ts";
 import type { AccuracyLevel, PackLinearOptions } from "./linear.ts";
@@ -21,12 +22,12 @@ export interface PackedOptions {
 }
 
 const HEAD = -1;
+const nothing = { k: new Float32Array(0), v: new Float32Array(0) };
 
 export class PackedForward implements Forward {
   readonly #weights: StreamedWeights;
   readonly #blocks = new Map<number, Promise<PackedBlock>>();
   #head?: Promise<PackedHead | undefined>;
-  #tables: ReturnType<typeof ropeTables> = { cos: new Float32Array(0), sin: new Float32Array(0) };
   /** Of the linears of each open block; the head's under `HEAD`. */
   readonly #routes = new Map<number, readonly Route[]>();
   readonly #openers: readonly SessionOpener[];
@@ -75,20 +76,19 @@ export class PackedForward implements Forward {
   }
 
   async block(layer: number, x: Hidden): Promise<Hidden> {
-    const a = this.engine.architecture;
-    if (x.time > a.maxLength) {
-      throw new RangeError(`Cannot run ${x.time} tokens: the model's longest sequence is ${a.maxLength}`);
-    }
+    const { architecture: a, rotations } = this.engine;
+    rotations.feeds(0, x.time); // refuses what is too long before anything is opened
     const { session, dense } = await this.#open(layer);
     if (dense && x.batch * x.time > PACKED_UP_TO) return await this.engine.block(x, dense);
-    const half = a.headSize / 2, size = x.time * half;
-    if (this.#tables.cos.length < size) this.#tables = ropeTables(a, x.time);
-    const { y } = await session.run({
-      x: { dims: [x.batch, x.time, a.width], data: x.data },
-      cos: { dims: [x.time, half], data: this.#tables.cos.subarray(0, size) },
-      sin: { dims: [x.time, half], data: this.#tables.sin.subarray(0, size) },
-    });
+    const { y } = await session.run(windowFeeds(a, x, { from: 0, past: nothing }, rotations), {}, ["y"]);
     return { ...x, data: y.data };
+  }
+
+  async window(layer: number, x: Hidden, window: Window): Promise<Windowed> {
+    const { architecture: a, rotations } = this.engine, feeds = windowFeeds(a, x, window, rotations);
+    const { session } = await this.#open(layer);
+    const { y, ownK, ownV } = await session.run(feeds);
+    return { x: { ...x, data: y.data }, k: ownK.data, v: ownV.data };
   }
 
   async head(x: Hidden, rows?: Int32Array): Promise<RawLogits> {

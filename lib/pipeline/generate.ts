@@ -1,5 +1,8 @@
 /** Text in, text out: a prompt or a conversation through a model's tokenizer, chat template and sampler. */
-import { dreamSampler, lladaSampler, sample, type SampleOptions, type Sampler } from "../diffusion/sampler.ts";
+import type { Sampler } from "../diffusion/sampler.ts";
+import { dreamSampler } from "../diffusion/samplers/dream.ts";
+import { lladaSampler } from "../diffusion/samplers/llada.ts";
+import { sample, type SampleOptions } from "../diffusion/samplers/sample.ts";
 import type { Model } from "../model/model.ts";
 import { type ChatMessage, isChatTokenizer } from "../checkpoint/tokenizer/tokenizer.ts";
 

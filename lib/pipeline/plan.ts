@@ -8,6 +8,7 @@ import type { Model } from "../model/model.ts";
 import { probeDevice, type ProbeOptions, probeSolver } from "./probe.ts";
 import { statesBytes } from "./disk/spilled.ts";
 import { planTunings } from "./plan_tuning.ts";
+import { foldable } from "../tune/fold.ts";
 
 export interface PlanOptions extends ProbeOptions {
   /** Calibration windows, those held out included; 0 for a method that needs no data. */
@@ -63,7 +64,10 @@ export async function planQuantization(model: Model, method: Method, options: Pl
     // Linears that share a second moment share its factor.
     set.forEach((linear, i) => perBlock += solver.seconds(linearShape(a, linear), i === 0));
   }
-  const quantisedBytes = a.layers * shapes.reduce((sum, shape) => sum + solver.bytes(shape), 0);
+  // Of the work folder; what is folded, two bytes a column, does not reach the checkpoint.
+  const workBytes = a.layers * shapes.reduce((sum, shape) => sum + solver.bytes(shape), 0);
+  const folded = method.folds ? foldable(a).reduce((sum, linear) => sum + 2 * linearShape(a, linear)[1], 0) : 0;
+  const quantisedBytes = workBytes - a.layers * folded;
   const weights = a.layers * shapes.reduce((sum, [rows, cols]) => sum + rows * cols, 0);
   const quantised = new Set(model.linearNames().map(({ name }) => name));
   const bytesOf = (name: string, shape: readonly number[]) =>
@@ -93,7 +97,7 @@ export async function planQuantization(model: Model, method: Method, options: Pl
     bitsPerWeight: 8 * quantisedBytes / weights,
     outputBytes,
     memoryBytes: Math.max(memory, Math.ceil(tuning.memoryBytes)),
-    diskBytes: packed ? Math.ceil(quantisedBytes + outputBytes + Math.max(states, tuning.diskBytes)) : 0,
+    diskBytes: packed ? Math.ceil(workBytes + outputBytes + Math.max(states, tuning.diskBytes)) : 0,
     statesBytes: states,
     secondsPerBlock: { calibration, solver: perBlock },
     tuningSeconds: tuning.seconds,

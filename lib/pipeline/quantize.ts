@@ -8,12 +8,14 @@ import { fastKernels } from "../runtime/kernels.ts";
 import { type Device, openRuntime } from "../runtime/runtime.ts";
 import type { Kernels } from "../tensor/kernels.ts";
 import { checkStart, type FolderOptions, folderStore } from "./disk/folder_store.ts";
+import { foldFactors } from "../tune/fold.ts";
 import { slice, type Slices } from "./hidden.ts";
 import type { Summary } from "./disk/packed_folder.ts";
 import { checkOutside, checkOutsideNumbers } from "./outside.ts";
 import { checkRoom, type Plan, planQuantization } from "./plan.ts";
 import { type LinearReport, memoryStore } from "./store.ts";
 import type { TuneProgress } from "../tune/options.ts";
+import { withMoved } from "../tune/moved.ts";
 import { tune } from "../tune/tune.ts";
 import { tuningsOf } from "../tune/tuned.ts";
 import { walk } from "./walk.ts";
@@ -152,7 +154,9 @@ function inMemory(model: Model, method: Method, options: QuantizeOptions): Quant
       if (calibration) provenance.calibration = calibration.name;
       await using store = memoryStore(model, { slices, provenance });
       const quantized = await walk(model, method, { ...options, measure: measured(options), store, kernels });
-      let tuned = quantized;
+      let tuned = method.folds
+        ? withMoved(quantized, await foldFactors(quantized, quantized.quantized), quantized.provenance)
+        : quantized;
       const { seed, signal, onTuning } = options;
       for (const tuning of tuningsOf(method)) {
         const onProgress = (progress: TuneProgress) => {

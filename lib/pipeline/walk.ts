@@ -5,7 +5,7 @@ import { dequantize, storedBits } from "../quant/forms/decode.ts";
 import { quantizeRowGroups, rowGroup } from "../quant/forms/row_groups.ts";
 import { ScaleOverflow } from "../tensor/errors.ts";
 import type { Kernels } from "../tensor/kernels.ts";
-import { type Matrix, matrix } from "../tensor/matrix.ts";
+import { inner, type Matrix, matrix } from "../tensor/matrix.ts";
 import { type HalfBlock, halfBlocks, type Linear, linearShape, type Stage } from "../model/architecture.ts";
 import type { BlockTensors } from "../model/engine.ts";
 import type { Model } from "../model/model.ts";
@@ -282,9 +282,4 @@ export async function relativeErrorOf(
 
 const difference = (W: Matrix, Q: Matrix) => matrix(W.rows, W.cols, W.data.map((w, i) => w - Q.data[i]));
 
-async function quadratic(A: Matrix, H: Matrix, kernels: Kernels): Promise<number> {
-  const AH = await kernels.gemm(A, H);
-  let sum = 0;
-  for (let i = 0; i < A.data.length; i++) sum += A.data[i] * AH.data[i];
-  return sum;
-}
+const quadratic = async (A: Matrix, H: Matrix, kernels: Kernels): Promise<number> => inner(A, await kernels.gemm(A, H));

@@ -71,6 +71,8 @@ export interface Method {
   quantize(linear: LinearInput): Promise<QuantizedLinear>;
   /** For methods that choose something for all linears that share an input: what then quantises them, one after another. */
   together?(set: readonly LinearInput[]): Promise<Method>;
+  /** Whether factors of columns that it stores are folded into what comes before a linear, once all linears are there. */
+  readonly folds?: boolean;
   /** Whether it quantises rows independently given H and stores nothing that they share, so that groups of rows may have each an H of its own. */
   readonly rowwise?: boolean;
   /** For methods that share a budget among all linears of a model: the pipeline scores every linear at full precision, then binds the answer. */

@@ -16,10 +16,11 @@ export interface Feed {
 }
 
 export interface Session extends AsyncDisposable {
-  /** Runs the graph. An output named in `into` is written to that array (its length must fit), others are allocated. */
+  /** Runs the graph for the outputs named in `only`, or all. One named in `into` is written to that array (its length must fit), others are allocated. */
   run(
     feeds: Readonly<Record<string, Feed>>,
     into?: Readonly<Record<string, Feed>>,
+    only?: readonly string[],
   ): Promise<Record<string, Float32Feed>>;
 }
 
@@ -197,10 +198,14 @@ class OnnxRuntime implements Runtime {
 class OnnxSession implements Session {
   constructor(readonly inner: ort.InferenceSession, readonly onDispose: () => void) {}
 
-  async run(feeds: Readonly<Record<string, Feed>>, into: Readonly<Record<string, Feed>> = {}) {
+  async run(
+    feeds: Readonly<Record<string, Feed>>,
+    into: Readonly<Record<string, Feed>> = {},
+    only: readonly string[] = this.inner.outputNames,
+  ) {
     throwIfStopped();
     const fetches: Record<string, ort.Tensor | null> = {};
-    for (const name of this.inner.outputNames) fetches[name] = into[name] ? tensor(into[name]) : null;
+    for (const name of only) fetches[name] = into[name] ? tensor(into[name]) : null;
     const inputs: Record<string, ort.Tensor> = {};
     for (const name in feeds) inputs[name] = tensor(feeds[name]);
     const results = await this.inner.run(inputs, fetches);

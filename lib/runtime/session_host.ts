@@ -19,7 +19,7 @@ type Tensors<T> = Readonly<Record<string, { readonly dims: readonly number[]; re
 
 export type HostRequest =
   | { readonly ask: "open"; readonly model: Flat; readonly external: readonly { path: string; data: Flat }[] }
-  | { readonly ask: "run"; readonly session: number; readonly feeds: Tensors<Flat> }
+  | { readonly ask: "run"; readonly session: number; readonly feeds: Tensors<Flat>; readonly only?: readonly string[] }
   | { readonly ask: "close"; readonly session: number };
 
 /** What a host gives back: the number of a new session, or outputs. */
@@ -78,7 +78,7 @@ export class SessionHost implements SessionOpener, AsyncDisposable {
     const sent = external.map(({ path, data }) => ({ path, data: flat(data) }));
     const { session } = await this.#ask({ ask: "open", model: flat(model), external: sent }, [...buffers]);
     return {
-      run: (feeds, into) => this.#run(session!, feeds, into),
+      run: (feeds, into, only) => this.#run(session!, feeds, into, only),
       [Symbol.asyncDispose]: async () => {
         await this.#ask({ ask: "close", session: session! });
       },
@@ -89,11 +89,12 @@ export class SessionHost implements SessionOpener, AsyncDisposable {
     session: number,
     feeds: Tensors<AnyArray>,
     into: Tensors<AnyArray> = {},
+    only?: readonly string[],
   ): Promise<Record<string, Float32Feed>> {
     const copies: Record<string, { dims: readonly number[]; data: Flat }> = {};
     for (const [name, { dims, data }] of Object.entries(feeds)) copies[name] = { dims, data: flat(data.slice()) };
     const buffers = Object.values(copies).map(({ data }) => data.buffer as ArrayBuffer);
-    const { outputs } = await this.#ask({ ask: "run", session, feeds: copies }, buffers);
+    const { outputs } = await this.#ask({ ask: "run", session, feeds: copies, only }, buffers);
     const results: Record<string, Float32Feed> = {};
     for (const [name, { dims, data }] of Object.entries(outputs!)) {
       const values = unflat(data) as Float32Array, target = into[name]?.data as Float32Array | undefined;

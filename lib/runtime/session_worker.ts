@@ -37,7 +37,7 @@ async function handle(request: HostRequest): Promise<Omit<HostAnswer, "id">> {
     feeds[name] = { dims, data: unflat(data) as Feed["data"] };
   }
   const outputs: Record<string, { dims: readonly number[]; data: ReturnType<typeof flat> }> = {};
-  for (const [name, { dims, data }] of Object.entries(await session.run(feeds))) {
+  for (const [name, { dims, data }] of Object.entries(await session.run(feeds, {}, request.only))) {
     outputs[name] = { dims, data: flat(data) };
   }
   return { outputs };

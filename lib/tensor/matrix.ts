@@ -49,6 +49,13 @@ export function asMatrix64(like: MatrixLike, what = "matrix"): Matrix64 {
   return checked(rows, cols, data, what);
 }
 
+/** The sum of A_ij B_ij, in float64. */
+export function inner(A: Matrix, B: Matrix): number {
+  let sum = 0;
+  for (let k = 0; k < A.data.length; k++) sum += A.data[k] * B.data[k];
+  return sum;
+}
+
 /** The transpose, copied. */
 export function transpose(a: Matrix): Matrix {
   const { rows, cols, data } = a;

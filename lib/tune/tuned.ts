@@ -27,6 +27,11 @@ export interface TunedMethod extends Method {
  */
 export function tuned(method: Method, options: TuneOptions): TunedMethod {
   checkTuning(options);
+  if (method.folds) {
+    throw new TypeError(
+      `Cannot tune ${method.name}: it folds factors into norms, which a tuning moves; leave them stored`,
+    );
+  }
   return { ...method, name: tunedName(method.name, options), tunings: [...tuningsOf(method), options] };
 }
 

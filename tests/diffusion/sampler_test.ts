@@ -1,7 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Denoiser } from "../../lib/diffusion/denoiser.ts";
-import { dreamSampler, lladaSampler, sample, type Sampler, type SampleState } from "../../lib/diffusion/sampler.ts";
+import type { Sampler, SampleState } from "../../lib/diffusion/sampler.ts";
+import { dreamSampler } from "../../lib/diffusion/samplers/dream.ts";
+import { lladaSampler } from "../../lib/diffusion/samplers/llada.ts";
+import { sample } from "../../lib/diffusion/samplers/sample.ts";
 import { nucleusChoice } from "../../lib/diffusion/sampler_choice.ts";
 import { denoisingTimes, evenCounts, transferShare } from "../../lib/diffusion/schedule.ts";
 import { NumericalError } from "../../lib/tensor/errors.ts";

@@ -2,9 +2,16 @@
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { saveModel } from "../../lib/checkpoint/save.ts";
 import { loadCorpus } from "../../lib/corpus/corpus.ts";
+import { aqlm } from "../../lib/methods/aqlm/aqlm.ts";
+import { awq } from "../../lib/methods/awq.ts";
+import { billm } from "../../lib/methods/billm.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
+import { pt2Llm } from "../../lib/methods/pt2/pt2_llm.ts";
+import { sbvr } from "../../lib/methods/sbvr/sbvr.ts";
+import { sdqLlm } from "../../lib/methods/sdq/sdq_llm.ts";
+import { slimLlm } from "../../lib/methods/slim/slim_llm.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { writeShards } from "../../lib/checkpoint/files/shard_writer.ts";
@@ -66,15 +73,24 @@ export async function prepare(folder: string): Promise<void> {
   await writeShards(`${folder}/sharded`, heads, { read, config, maxShardBytes: 4000 });
   await using model = await tinyModel();
   const calibration = visible({ windows: [randomTokens(10, 1), randomTokens(10, 2)] });
-  const methods = [
-    daq({ bits: 2, group: 8 }),
-    levels({ bits: 2, group: 8 }),
-    gptq({ bits: 3, group: 8, actOrder: true }),
-  ];
   for (const [i, method] of methods.entries()) {
     await saveModel(await quantize(model, method, { calibration, seed: 1 }), `${folder}/packed${i}`);
   }
 }
+
+/** Between them every stored form. */
+const methods = [
+  daq({ bits: 2, group: 8 }),
+  levels({ bits: 2, group: 8 }),
+  gptq({ bits: 3, group: 8, actOrder: true }),
+  awq({ bits: 3, group: 8 }),
+  slimLlm({ bits: 2, group: 4 }),
+  billm({ group: 8 }),
+  aqlm({ books: 2, bits: 3, group: 4 }),
+  pt2Llm({ group: 8 }),
+  sbvr({ sums: 2, group: 8 }),
+  sdqLlm({ rate: 1.25, group: 8 }),
+];
 
 /** Damages a copy of a file of that kind in `folder` and reads it; with seed 0 as it is, which must be right. */
 export async function runCase(
@@ -139,7 +155,7 @@ export async function runCase(
         break;
       }
       case "packed":
-        await copy(`packed${r.int(3)}`);
+        await copy(`packed${r.int(methods.length)}`);
         if (r.int(2)) await change("config.json", json);
         else await weights();
         await load();

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
-import { samplerStates } from "../../lib/diffusion/states.ts";
+import { samplerStates } from "../../lib/diffusion/samplers/states.ts";
 import { certaintyWeighted, weighted } from "../../lib/diffusion/weigh.ts";
 import { dllmQuant, valueScale } from "../../lib/methods/dllm_quant.ts";
 import { gptq } from "../../lib/methods/gptq.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { lladaSampler } from "../../lib/diffusion/sampler.ts";
+import { lladaSampler } from "../../lib/diffusion/samplers/llada.ts";
 import type { Architecture } from "../../lib/model/architecture.ts";
 import type { TextTokenizer } from "../../lib/model/model.ts";
 import type { ChatTokenizer } from "../../lib/checkpoint/tokenizer/tokenizer.ts";

@@ -9,7 +9,7 @@ import { aliveInputs, readHessian, readWeight } from "../../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../../quant/method.ts";
 import { assign, kMeans } from "../../tensor/k_means.ts";
 import { type Kernels, referenceKernels } from "../../tensor/kernels.ts";
-import { type Matrix, matrix, type Matrix64 } from "../../tensor/matrix.ts";
+import { inner, type Matrix, matrix, type Matrix64 } from "../../tensor/matrix.ts";
 import { rng } from "../../tensor/rng.ts";
 import { checkPositive } from "../options.ts";
 import { codeRows, energies } from "./codes.ts";
@@ -218,10 +218,4 @@ function squareOf(S: Matrix | Matrix64, start: number, width: number): Float64Ar
     for (let k = 0; k < width; k++) out[j * width + k] = S.data[(start + j) * S.cols + start + k];
   }
   return out;
-}
-
-function inner(A: Matrix, B: Matrix): number {
-  let sum = 0;
-  for (let k = 0; k < A.data.length; k++) sum += A.data[k] * B.data[k];
-  return sum;
 }

@@ -17,6 +17,7 @@ import { type Matrix, matrix, type Matrix64, matrix64 } from "../../tensor/matri
 import { resampling } from "../../tensor/resample.ts";
 import { checkPositive } from "../options.ts";
 import { sdqRows } from "./loop.ts";
+import { roundHalfEven } from "../../tensor/rounding.ts";
 
 export interface SdqLlmOptions {
   /** The over-sampling ratio, 1 to 8: samples per weight; 1.25 by default, 2.25 bits at 128 columns a block. */
@@ -190,7 +191,7 @@ export function sharedRatios(
   const total = linears.reduce((sum, { weights }) => sum + weights, 0);
   const pull = linears.map(({ deviation }) => deviation ** -power);
   const meanPull = linears.reduce((sum, { weights }, i) => sum + weights * pull[i], 0) / total;
-  const ratios = pull.map((p) => Math.max(1, Math.floor(4 * (1 + (mean - 1) * p / meanPull) + 0.5) / 4));
+  const ratios = pull.map((p) => Math.max(1, roundHalfEven(4 * (1 + (mean - 1) * p / meanPull)) / 4));
   // Quarters moved the mean: what is above 1 is scaled so that it is met.
   const above = linears.reduce((sum, { weights }, i) => sum + weights * (ratios[i] - 1), 0) / total;
   const factor = above > 0 ? (mean - 1) / above : 0;

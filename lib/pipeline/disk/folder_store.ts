@@ -13,6 +13,7 @@ import type { FloatType } from "../../tune/moving.ts";
 import { tuningText } from "../../tune/options.ts";
 import { tuningsOf } from "../../tune/tuned.ts";
 import { version } from "../../version.ts";
+import { foldFactors } from "../../tune/fold.ts";
 import type { Slices } from "../hidden.ts";
 import { type Summary, writePacked } from "./packed_folder.ts";
 import { spilledStates } from "./spilled.ts";
@@ -100,7 +101,9 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
       const tuning = tunings.length > 0
         ? await tuneOnDisk(model, await everyForm(folder, model), { dir: folder.dir, tunings, seed, typeOf, signal })
         : undefined;
-      const summary = await writePacked(checkpoint, folder, { out, provenance, maxShardBytes, tuning });
+      const moved = method.folds ? await foldFactors(model, await everyForm(folder, model)) : tuning?.moved;
+      const written = { out, provenance, maxShardBytes, moved, rows: tuning?.rows };
+      const summary = await writePacked(checkpoint, folder, written);
       await folder.remove();
       return summary;
     },

@@ -29,12 +29,14 @@ export interface Summary {
 export async function writePacked(
   checkpoint: Checkpoint,
   folder: WorkFolder,
-  { out, provenance, maxShardBytes, tuning }: {
+  { out, provenance, maxShardBytes, moved, rows }: {
     readonly out: string;
     readonly provenance: Readonly<Record<string, string | number>>;
     readonly maxShardBytes?: number;
-    /** What was moved since the walk, and how. */
-    readonly tuning?: { readonly moved: Moved; readonly rows: readonly TuningRow[] };
+    /** What was moved since the walk. */
+    readonly moved?: Moved;
+    /** The steps of what moved it, where it was tuned. */
+    readonly rows?: readonly TuningRow[];
   },
 ): Promise<Summary> {
   const { source, config, family, architecture } = checkpoint;
@@ -54,9 +56,10 @@ export async function writePacked(
     }
     // The seconds stay in the work folder: what is made is the same however long it took.
     const { report: { seconds: _, ...report } } = finished;
-    const { tensors: parts, ...entry } = tuning?.moved.forms.get(name) ?? finished.q;
+    const q = moved?.forms.get(name) ?? finished.q, { tensors: parts, ...entry } = q;
     entries.push(entry);
-    reports.push(report);
+    const stored = Object.values(parts).reduce((sum, { bytes }) => sum + bytes.length, 0);
+    reports.push({ ...report, bitsPerWeight: 8 * stored / (shape[0] * shape[1]) });
     for (const [part, { dtype, shape }] of Object.entries(parts)) {
       tensors.push({ name: partName(name, part), dtype, shape });
       owner.set(partName(name, part), name);
@@ -66,19 +69,19 @@ export async function writePacked(
   const read = async (tensor: string): Promise<Uint8Array> => {
     const name = owner.get(tensor);
     if (name === undefined) {
-      const vector = tuning?.moved.vectors.get(tensor);
+      const vector = moved?.vectors.get(tensor);
       const { dtype } = source.tensors.info(tensor);
       return vector ? encodeFloats(dtype as FloatType, vector) : await source.tensors.read(tensor);
     }
     if (held?.name !== name) {
-      held = { name, q: tuning?.moved.forms.get(name) ?? (await folder.finished(name))!.q };
+      held = { name, q: moved?.forms.get(name) ?? (await folder.finished(name))!.q };
     }
     return held.q.tensors[Object.keys(held.q.tensors).find((part) => partName(name, part) === tensor)!].bytes;
   };
   const bytes = planShards(tensors, maxShardBytes).totalBytes;
   const text = (file: string, content: string) => writeText(join(out, file), content);
   await text("quantization.jsonl", reports.map((report) => JSON.stringify(report) + "\n").join(""));
-  if (tuning) await text("tuning.jsonl", tuning.rows.map((row) => JSON.stringify(row) + "\n").join(""));
+  if (rows) await text("tuning.jsonl", rows.map((row) => JSON.stringify(row) + "\n").join(""));
   await copyCompanions(source.dir, out);
   const inside = reports.filter(({ layer }) => layer >= 0);
   const weights = (list: readonly LinearReport[]) =>
@@ -92,7 +95,7 @@ export async function writePacked(
     fallbacks: reports.filter(({ report }) => report.fallback ?? report.calibrationFallback).length,
   };
   const card = { base: source.name, revision: source.revision, provenance, summary, reports };
-  await text("README.md", modelCard({ ...card, tuning: tuning?.rows }));
+  await text("README.md", modelCard({ ...card, tuning: rows }));
   const section: QuantizationConfig = { quant_method: "quant-dllm", provenance, linears: entriesOf(entries) };
   await writeShards(out, tensors, { read, config: { ...config, quantization_config: section }, maxShardBytes });
   return summary;

@@ -55,13 +55,18 @@ export function readTwoGroups(q: QuantizedLinear): TwoGroups {
 
 export const decodeTwoGroups: Decoder = (q): Matrix => {
   const layer = readTwoGroups(q), { rows, cols, group, levels } = layer;
-  const W = matrix(rows, cols);
-  for (let i = 0, k = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++, k++) {
-      const at = Math.floor(j / group) * 8 * rows + i;
-      let sum = 0;
-      for (const [level, factor] of levelsOf(layer, k)) sum += factor * levels[at + level * rows];
-      W.data[k] = sum;
+  const { signs, seconds, salient } = layer, W = matrix(rows, cols);
+  const values = new Float64Array(8);
+  for (let i = 0; i < rows; i++) {
+    for (let start = 0; start < cols; start += group) {
+      const at = start / group * 8 * rows + i;
+      for (let code = 0; code < 8; code++) {
+        values[code] = 0;
+        for (const [level, factor] of taken[code]) values[code] += factor * levels[at + level * rows];
+      }
+      for (let j = start, k = i * cols + start; j < Math.min(start + group, cols); j++, k++) {
+        W.data[k] = values[salient[j] << 2 | seconds[k] << 1 | signs[k]];
+      }
     }
   }
   return W;

@@ -38,13 +38,12 @@ export const formats: Readonly<Record<QuantizedLinear["format"], Decoder>> = {
  * ```
  */
 export function dequantize(q: QuantizedLinear): Matrix {
-  const decode = formats[q.format];
-  if (!decode) {
+  if (!Object.hasOwn(formats, q.format)) {
     throw new TypeError(
       `Cannot decode "${q.name}": its format is "${q.format}", wanted one of ${Object.keys(formats).join(", ")}`,
     );
   }
-  return decode(q);
+  return formats[q.format](q);
 }
 
 /**

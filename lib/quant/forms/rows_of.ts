@@ -21,7 +21,7 @@ export function rowsOf(
     throw new RangeError(`Cannot take rows ${from} to ${to} of "${q.name}": it has ${rows}`);
   }
   if (from === 0 && to === rows) return q;
-  const cut = cuts[q.format];
+  const cut = Object.hasOwn(cuts, q.format) ? cuts[q.format] : undefined;
   if (!cut) throw new TypeError(`Cannot take rows of "${q.name}": its format "${q.format}" is for linears of blocks`);
   return { ...q, shape: [to - from, cols], tensors: { ...q.tensors, ...cut(q, from, to) } };
 }

@@ -1,0 +1,85 @@
+/** Factors of columns that are folded into what comes before: the model answers as before, and stores fewer bits. */
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { simulateMasks } from "../../lib/diffusion/mcs.ts";
+import { sizeOf } from "../../lib/evaluate/evaluate.ts";
+import { awq } from "../../lib/methods/awq.ts";
+import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
+import { tuned } from "../../lib/tune/tuned.ts";
+import { contents, writeSharded } from "../pipeline/checkpoints.ts";
+import { familyConfigs, inFolder, randomTokens, tinyConfig } from "../model/tiny.ts";
+
+const cpu = { device: "cpu", threads: 1 } as const, bits = 8, group = 8;
+const windows = Array.from({ length: 6 }, (_, i) => randomTokens(12, 40 + i));
+const calibration = simulateMasks({ windows }, { maskId: 22, seed: 3 });
+const plain = awq({ bits, group }), fold = awq({ bits, group, fold: true });
+/** Linears of a block whose factors have nowhere to go. */
+const kept: Readonly<Record<string, RegExp>> = {
+  "LLaDA, grouped queries": /attn_out/,
+  Dream: /o_proj/,
+  "Qwen2 diffusion": /o_proj/,
+  "Qwen3 diffusion": /o_proj/,
+  "LLaDA-MoE": /gate_proj|up_proj/,
+};
+
+for (const [family, config] of Object.entries({ ...familyConfigs, LLaDA: tinyConfig() })) {
+  Deno.test(`${family}: folded, a model answers as with its factors stored, in fewer bits`, () =>
+    inFolder(async (folder) => {
+      await writeSharded(`${folder}/full`, config);
+      await using model = await loadModel(`${folder}/full`, cpu);
+      const [stored, folded] = [
+        await quantize(model, plain, { calibration }),
+        await quantize(model, fold, { calibration }),
+      ];
+      assert([...stored.quantized.values()].every(({ tensors }) => tensors.in_scale));
+      const left = [...folded.quantized.values()].filter(({ tensors }) => tensors.in_scale).map(({ name }) => name);
+      const wanted = [...stored.quantized.keys()].filter((name) => kept[family]?.test(name));
+      assertEquals(left.sort(), wanted.sort());
+      assert(sizeOf(folded).bitsPerWeight < sizeOf(stored).bitsPerWeight);
+      const tokens = randomTokens(10, 5), { data } = await stored.logits(tokens), own = await folded.logits(tokens);
+      const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      // Scales of rows are rounded to fp16 once more.
+      data.forEach((x, i) => assert(Math.abs(x - own.data[i]) < 3e-3 * largest, `${i}: ${x}, ${own.data[i]}`));
+    }));
+}
+
+Deno.test("on disk: a stopped run folds once, its counted bits are those that it stores, and it runs packed", () =>
+  inFolder(async (folder) => {
+    await writeSharded(`${folder}/full`, familyConfigs.Dream);
+    const run = async (out: string, method: typeof fold, stopAfter = Infinity) => {
+      const stop = new AbortController();
+      await using quantization = await openQuantization(await openCheckpoint(`${folder}/full`), method, {
+        ...{ out: `${folder}/${out}`, calibration, seed: 3, signal: stop.signal, ...cpu },
+        onProgress: (done) => done === stopAfter && stop.abort(),
+      });
+      return await quantization.run();
+    };
+    const stored = await run("stored", plain), whole = await run("whole", fold);
+    const planned = async (method: typeof fold) => {
+      await using quantization = await openQuantization(await openCheckpoint(`${folder}/full`), method, {
+        ...{ out: `${folder}/planned`, calibration, seed: 3, ...cpu },
+      });
+      return await quantization.plan();
+    };
+    const [first, second] = [await planned(plain), await planned(fold)];
+    assertAlmostEquals(first.bitsPerWeight - second.bitsPerWeight, stored.bitsPerWeight - whole.bitsPerWeight, 1e-9);
+    assert(whole.bitsPerWeight < stored.bitsPerWeight && whole.bytes < stored.bytes);
+    await assertRejects(() => run("stopped", fold, 9), DOMException);
+    await run("stopped", fold);
+    assertEquals(await contents(`${folder}/stopped`), await contents(`${folder}/whole`));
+    await using dense = await loadModel(`${folder}/whole`, { ...cpu, run: "dense" });
+    await using packed = await loadModel(`${folder}/whole`, { ...cpu, run: "packed", accuracyLevel: 0 });
+    await using before = await loadModel(`${folder}/stored`, { ...cpu, run: "dense" });
+    assertEquals(sizeOf(dense).bitsPerWeight, whole.bitsPerWeight);
+    const tokens = randomTokens(9, 7), { data } = await dense.logits(tokens);
+    const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    const far = (other: Float32Array) => data.reduce((most, x, i) => Math.max(most, Math.abs(x - other[i])), 0);
+    assert(far((await packed.logits(tokens)).data) < 1e-4 * largest);
+    // Norms and biases are stored in bf16.
+    assert(far((await before.logits(tokens)).data) < 0.02 * largest);
+  }));
+
+Deno.test("what folds is not tuned: its norms would move again", () => {
+  const text = { name: "none", batch: 1, length: 4, draw: () => ({ windows: [] }) };
+  assertThrows(() => tuned(fold, { what: "scales", text, steps: 1 }), TypeError, "leave them stored");
+});
