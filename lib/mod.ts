@@ -83,6 +83,24 @@ export { type Arm, type ArmInputs, identityOf, measure, type Measurement } from 
 export { armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf } from "./evaluate/compare.ts";
 export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";
 
+// The field's tasks, under their authors' protocol
+export {
+  dreamLikelihood,
+  type LikelihoodOptions,
+  type LikelihoodProtocol,
+  lladaLikelihood,
+} from "./harness/likelihood/choose.ts";
+export type { AnsweringModel, GenerationSettings } from "./harness/answer.ts";
+export { type HarnessOptions, type HarnessProgress, type HarnessRun, runHarness } from "./harness/run.ts";
+export { harnessNames, harnessTasks } from "./harness/tasks/named.ts";
+export type { DataSource, Doc, TaskDefinition } from "./harness/tasks/definition.ts";
+export { hubRows, localRows, type RowReader } from "./harness/rows.ts";
+export { nanoRows } from "./harness/nano_rows.ts";
+export { harnessOutcomes, type RunItems, type Score } from "./harness/summary.ts";
+export { readHarnessRun } from "./harness/read_run.ts";
+export { checkSandbox, type SandboxOptions } from "./harness/sandbox.ts";
+export { readShotFiles, type ShotFile } from "./harness/shot_file.ts";
+
 // Reporting
 export { decodeRows, encodeRows, type Row } from "./report/rows.ts";
 export { type Table, table, textTable } from "./report/table.ts";

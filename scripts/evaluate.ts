@@ -25,27 +25,39 @@ import {
   seedOption,
   standWhereUserStands,
 } from "./cli.ts";
+import { checkHarness, fieldNames, harness, harnessOptions } from "./harness.ts";
 
 const options = readOptions("deno task evaluate MODEL [options]      MODEL: a folder, or org/name on the Hub", {
-  tasks: { default: Object.keys(tasks).join(","), help: "comma-separated", check: listOf(...Object.keys(tasks)) },
+  tasks: {
+    default: Object.keys(tasks).join(","),
+    help: "comma-separated",
+    check: listOf(...Object.keys(tasks), ...fieldNames),
+  },
   text: { default: "", help: "of the task elbo: wikitext (its test split), .txt, .jsonl, ...; NanoWorld's by default" },
   length: {
     default: "auto",
     help: "tokens per window of --text; auto: 512, or the model's longest",
     check: count("auto"),
   },
-  limit: { default: "auto", help: "items per task; auto: 200, or 32 windows of --text", check: count("auto") },
+  limit: {
+    default: "auto",
+    help: "items per task; auto: 200, 32 windows of --text, all rows of the field's tasks",
+    check: count("auto"),
+  },
   seed: seedOption("of the masks and the windows of --text: one seed gives all models the same"),
+  ...harnessOptions,
   ...runOptions,
 }, 1);
 
 await main(async () => {
-  const names = options.tasks.split(",");
+  const all = options.tasks.split(",");
+  const names = all.filter((name) => !fieldNames.includes(name)), field = all.filter((name) => !names.includes(name));
   if (options.text && !names.includes("elbo")) refuse("--text is for the task elbo: add it to --tasks");
   if (!options.text && options.length !== "auto") refuse("--length is for --text: NanoWorld's windows have their own");
   const signal = interruptSignal();
   standWhereUserStands();
   if (options.text) await checkText(options.text);
+  if (field.length > 0) await checkHarness(options, field);
   await using model = await loadModel(options._[0], loadOptions(options, signal));
   const strangers = names.filter((name) => !(name === "elbo" && options.text));
   if (strangers.length > 0 && !knowsNanoWorld(model.tokenizer)) {
@@ -56,8 +68,14 @@ await main(async () => {
         "has another vocabulary; give a text of its language: --tasks elbo --text wikitext, or --text FILE",
     );
   }
-  const progress = meter("evaluate", names.length, "tasks");
   const rows: Row[] = [];
+  let results: string | undefined;
+  if (field.length > 0) {
+    const run = await harness(model, field, options, signal);
+    rows.push(...run.rows);
+    results = run.results;
+  }
+  const progress = meter("evaluate", names.length, "tasks");
   for (const [i, name] of names.entries()) {
     const own = name === "elbo" && options.text !== "";
     const task = own ? await textTask(model, signal) : tasks[name as keyof typeof tasks];
@@ -71,10 +89,10 @@ await main(async () => {
       }),
     );
   }
-  progress.finish();
+  if (names.length > 0) progress.finish();
   const lines = rows.map((row) => ({ ...row, result: "value ± s.e." }));
   console.error(table(lines, { row: ["task", "metric"], column: "result", digits: 4 }).toText());
-  console.log(JSON.stringify({ rows }));
+  console.log(JSON.stringify({ rows, results }));
 });
 
 function limit(ofText: boolean): number {

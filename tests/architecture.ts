@@ -56,6 +56,11 @@ export const rooms: Readonly<Record<string, string>> = {
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
+  "harness":
+    "harness/likelihood harness/tasks evaluate pipeline checkpoint/files checkpoint/hub checkpoint/tokenizer diffusion model* " +
+    "format version.ts",
+  "harness/likelihood": "evaluate diffusion* model*",
+  "harness/tasks": "harness",
   "evaluate/decoding": "evaluate diffusion model* report*",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };

@@ -23,6 +23,8 @@ export interface ChatTokenizer extends TextTokenizer {
   /** Ids that end a text: the end-of-text token first, then those of generation_config.json and the end-of-turn token. */
   readonly eosIds: readonly number[];
   readonly hasChatTemplate: boolean;
+  /** The template's text, where there is one. */
+  readonly chatTemplate?: string;
   /**
    * The conversation as the text that the model was trained on, special tokens and all: encode it as it is (`encode` adds nothing and knows special
    * tokens). With `addGenerationPrompt` (the default) it ends where the assistant's answer begins. Throws `Error` when the checkpoint ships no
@@ -78,7 +80,7 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
   const idOf = (token: string | undefined) => token === undefined ? undefined : inner.token_to_id(token);
   const generation = [(await optional("generation_config.json")).eos_token_id ?? []].flat();
   const ends = [idOf(tokens.eos_token), ...generation, ...endsOfTurn.map(idOf)];
-  const template = await readTemplate(files, settings);
+  const { template, text: chatTemplate } = await readTemplate(files, settings);
   const special = new Set(
     [...inner.get_added_tokens_decoder().values()].filter((token) => token.special).map((token) => token.id),
   );
@@ -86,6 +88,7 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
     maskId: idOf(tokens.mask_token) ?? maskNames.map(idOf).find((id) => id !== undefined),
     eosIds: [...new Set(ends)].filter((id) => Number.isInteger(id)) as number[],
     hasChatTemplate: template !== undefined,
+    ...(chatTemplate === undefined ? {} : { chatTemplate }),
     tokenId: idOf,
     encode(text) {
       const { ids, tokens } = inner.encode(text, { add_special_tokens: false });
@@ -135,7 +138,10 @@ function specialTokens(settings: Record<string, unknown>): Record<string, string
 }
 
 /** The chat template: chat_template.jinja, else the field of tokenizer_config.json, else chat_template.json; of several, the one named "default". */
-async function readTemplate(files: TextFiles, settings: Record<string, unknown>): Promise<Template | undefined> {
+async function readTemplate(
+  files: TextFiles,
+  settings: Record<string, unknown>,
+): Promise<{ readonly template?: Template; readonly text?: string }> {
   let file = "tokenizer_config.json";
   let source = settings.chat_template;
   if (await files.has("chat_template.jinja")) {
@@ -145,7 +151,7 @@ async function readTemplate(files: TextFiles, settings: Record<string, unknown>)
     file = "chat_template.json";
     source = (await files.readJson(file)).chat_template;
   }
-  if (source == null) return undefined;
+  if (source == null) return {};
   const named = Array.isArray(source) ? source as readonly { name?: unknown; template?: unknown }[] : undefined;
   const text = named ? named.find(({ name }) => name === "default")?.template : source;
   if (typeof text !== "string") {
@@ -155,7 +161,7 @@ async function readTemplate(files: TextFiles, settings: Record<string, unknown>)
     );
   }
   try {
-    return new Template(text);
+    return { template: new Template(text), text };
   } catch (error) {
     throw new SyntaxError(`Cannot read ${files.name}/${file}: chat_template is no Jinja template: ${messageOf(error)}`);
   }
