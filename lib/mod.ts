@@ -66,6 +66,7 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 export type { Denoiser } from "./diffusion/denoiser.ts";
 export type { Sampler } from "./diffusion/sampler.ts";
 export { dreamSampler } from "./diffusion/samplers/dream.ts";
+export { type Guidance, guidedBy } from "./diffusion/samplers/guided.ts";
 export { type Prompt, sampleBatch } from "./diffusion/samplers/batch.ts";
 export { lladaSampler } from "./diffusion/samplers/llada.ts";
 export { type ApdOptions, apdSampler } from "./diffusion/apd/apd.ts";
