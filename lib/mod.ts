@@ -64,9 +64,9 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
-export type { Sampler } from "./diffusion/sampler.ts";
 export { dreamSampler } from "./diffusion/samplers/dream.ts";
 export { type Guidance, guidedBy } from "./diffusion/samplers/guided.ts";
+export type { Commit, Sampler, SampleState } from "./diffusion/sampler.ts";
 export { type Prompt, sampleBatch } from "./diffusion/samplers/batch.ts";
 export { lladaSampler } from "./diffusion/samplers/llada.ts";
 export { type ApdOptions, apdSampler } from "./diffusion/apd/apd.ts";
@@ -79,6 +79,7 @@ export { boundOn, choiceTasks, knowsNanoWorld, type Task, tasks } from "./evalua
 export { evaluate, sizeOf } from "./evaluate/evaluate.ts";
 export type { Decoded, PromptItem } from "./evaluate/decoding/decode.ts";
 export { decodingOf, type DecodingOptions, type PromptSet, promptsOf } from "./evaluate/decoding/decoding.ts";
+export { type Dial, tradeoff, type TradeoffOptions } from "./evaluate/decoding/tradeoff.ts";
 export { type Arm, type ArmInputs, identityOf, measure, type Measurement } from "./evaluate/study.ts";
 export { armMean, compare, type Comparison, type Metric, type Outcomes, outcomesOf } from "./evaluate/compare.ts";
 export { resolutionText, sentenceOf, verdictLine } from "./evaluate/sentence.ts";

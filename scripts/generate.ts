@@ -1,5 +1,15 @@
 /** Continues a prompt, or answers one, with a checkpoint: see `deno task generate --help`. */
-import { dreamSampler, generate, lladaSampler, loadModel, type Sampler, samplerOf } from "quant-dllm";
+import {
+  dreamSampler,
+  generate,
+  lladaSampler,
+  loadModel,
+  type Model,
+  type Sampler,
+  samplerOf,
+  type SampleState,
+} from "quant-dllm";
+import { Canvas } from "./canvas.ts";
 import {
   count,
   interruptSignal,
@@ -9,6 +19,7 @@ import {
   number,
   oneOf,
   readOptions,
+  refuse,
   runOptions,
   seedOption,
   standWhereUserStands,
@@ -28,42 +39,142 @@ const options = readOptions('deno task generate MODEL "PROMPT" [options]', {
     check: count(),
   },
   temperature: { default: "0", help: "0 takes the most probable tokens", check: number() },
+  cfg: {
+    default: "0",
+    help: "llada: weight of guidance away from the answer without a prompt; twice the work",
+    check: number(),
+  },
+  remasking: {
+    default: "low_confidence",
+    help: "llada: which predictions are committed first, low_confidence (the surest) or random",
+    check: oneOf("low_confidence", "random"),
+  },
+  threshold: {
+    default: "",
+    help: "llada: commit all predictions at least so probable, in as many steps as it takes; 0.9 is usual",
+    check: number(),
+  },
+  factor: {
+    default: "",
+    help: "llada: commit the n surest, (n + 1)(1 - probability of the n-th) below it; 1 is usual",
+    check: number(),
+  },
+  cache: {
+    default: "none",
+    help: "llada: keep keys and values of what is before a block (prefix), or behind it too (dual)",
+    check: oneOf("none", "prefix", "dual"),
+  },
+  eos: {
+    default: "plain",
+    help: "llada: end tokens are written like others (plain), last (defer), or never (forbid)",
+    check: oneOf("plain", "defer", "forbid"),
+  },
   seed: seedOption("of the noise"),
   chat: { default: true, help: "apply the chat template of the checkpoint (--no-chat: continue the plain text)" },
+  json: { default: false, help: "one line of JSON on stdout: text, tokens, passes, seconds, tokens per second" },
   ...runOptions,
 }, 2);
 
+/** Options of LLaDA's sampler alone. */
+const ofLlada = ["cfg", "remasking", "threshold", "factor", "cache", "eos"] as const;
+
 await main(async () => {
+  checkTogether();
   const [location, prompt] = options._;
   const length = Number(options.length), seed = Number(options.seed);
   const steps = options.steps === "" ? length : Number(options.steps);
   standWhereUserStands();
   const signal = interruptSignal();
   await using model = await loadModel(location, loadOptions(options, signal));
-  const sampler = samplerNamed(options.sampler === "auto" ? samplerOf(model).name : options.sampler, length);
-  const progress = meter(sampler.name, steps, "steps");
+  const sampler = samplerFor(model, length);
+  const progress = watch(model, sampler, steps, length);
   const start = performance.now();
   // Without the flag, a checkpoint with no template is given the plain text.
   const chat = Deno.args.includes("--chat") || (options.chat ? undefined : false);
-  const { text, prompt: given, count, passes } = await generate(model, prompt, {
-    length,
-    steps,
-    sampler,
-    chat,
-    seed,
-    signal,
-    onStep: ({ done, masked }) => progress.update(done, `${length - masked} of ${length} tokens`),
-  });
+  const given = { length, steps, sampler, chat, seed, signal, onStep: progress.update };
+  const { text, tokens, prompt: shown, count, passes } = await generate(model, prompt, given);
   progress.finish();
-  const seconds = (performance.now() - start) / 1000;
-  console.error(given === prompt ? "continued the plain text" : "applied the chat template");
-  const rate = (count / seconds).toFixed(1);
-  console.error(`${count} tokens in ${seconds.toFixed(1)} s, ${rate} per second, ${passes} passes`);
-  console.log(text);
+  const seconds = (performance.now() - start) / 1000, tokensPerSecond = count / seconds;
+  console.error(shown === prompt ? "continued the plain text" : "applied the chat template");
+  console.error(
+    `${count} new tokens in ${seconds.toFixed(1)} s, ${tokensPerSecond.toFixed(1)} per second, ` +
+      `${passes} function evaluations`,
+  );
+  const all = { text, tokens: [...tokens], newTokens: count, passes, seconds, tokensPerSecond };
+  console.log(options.json ? JSON.stringify({ ...all, sampler: sampler.name, prompt: shown, seed }) : text);
 });
 
-function samplerNamed(name: string, length: number): Sampler {
+/** Exits 2 for options that exclude one another, before anything is loaded. */
+function checkTogether(): void {
+  const set = (name: typeof ofLlada[number]) => !["", "0", "none", "plain", "low_confidence"].includes(options[name]);
+  const both = (one: string, other: string) => refuse(`--${one} and --${other} exclude one another: leave one out`);
+  if (options.threshold !== "" && options.factor !== "") both("threshold", "factor");
+  for (const parallel of ["threshold", "factor"] as const) {
+    if (options[parallel] === "") continue;
+    if (options.steps !== "") both(parallel, "steps");
+    if (options.remasking === "random") both(parallel, "remasking random");
+  }
+  if (options.factor !== "" && Number(options.factor) === 0) refuse("--factor is 0, wanted a number above 0");
+  if (set("cfg") && set("cache")) both("cfg", "cache");
+  if (options.sampler === "dream") refuseForDream(set);
+}
+
+function refuseForDream(set: (name: typeof ofLlada[number]) => boolean): void {
+  const own = ofLlada.find(set);
+  if (own) refuse(`--${own} is for LLaDA's sampler: take --sampler llada`);
+}
+
+function samplerFor(model: Model, length: number): Sampler {
   const temperature = Number(options.temperature);
-  if (name.startsWith("dream")) return dreamSampler({ temperature });
-  return lladaSampler({ block: Math.min(Number(options.block), length), temperature });
+  const name = options.sampler === "auto" ? samplerOf(model).name : options.sampler;
+  if (name.startsWith("dream")) {
+    refuseForDream((own) => Deno.args.some((arg) => arg.split("=")[0] === `--${own}`));
+    return dreamSampler({ temperature });
+  }
+  const { eos, remasking, cache, cfg } = options;
+  const ends = endsOf(model);
+  return lladaSampler({
+    block: Math.min(Number(options.block), length),
+    temperature,
+    cfg: Number(cfg),
+    remasking: remasking as "low_confidence" | "random",
+    cache: cache as "none" | "prefix" | "dual",
+    ...(options.threshold === "" ? {} : { threshold: Number(options.threshold) }),
+    ...(options.factor === "" ? {} : { factor: Number(options.factor) }),
+    ...(eos === "plain" ? {} : { [eos]: ends }),
+  });
+}
+
+/** The end tokens of the model's tokenizer. */
+function endsOf({ tokenizer, name }: Model): readonly number[] {
+  const ends = (tokenizer as { readonly eosIds?: readonly number[] }).eosIds ?? [];
+  if (options.eos !== "plain" && ends.length === 0) refuse(`--eos is ${options.eos}, but ${name} names no end token`);
+  return ends;
+}
+
+/** The canvas in a terminal, the line of a meter elsewhere. */
+function watch(model: Model, sampler: Sampler, steps: number, length: number) {
+  if (!Deno.stderr.isTerminal()) {
+    const progress = meter(sampler.name, steps, "steps");
+    const update = ({ done, masked }: SampleState) => progress.update(done, `${length - masked} of ${length} tokens`);
+    return { update, finish: () => progress.finish() };
+  }
+  let canvas: Canvas | undefined;
+  const start = performance.now(), encoder = new TextEncoder();
+  return {
+    update({ tokens, masked, passes, committed = [] }: SampleState) {
+      canvas ??= new Canvas({
+        ...{ from: tokens.length - length, length, maskId: model.maskId, colour: !Deno.noColor },
+        decode: (ids) => model.tokenizer.decode(ids),
+        write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+        size: () => Deno.consoleSize(),
+      });
+      const written = length - masked, rate = 1000 * written / (performance.now() - start);
+      const done = `${written} of ${length} tokens, ${passes} function evaluations, ${
+        rate.toFixed(1)
+      } tokens per second`;
+      canvas.draw(tokens, committed, done);
+    },
+    finish: () => canvas?.clear(),
+  };
 }

@@ -56,7 +56,7 @@ export const rooms: Readonly<Record<string, string>> = {
     "pipeline* checkpoint checkpoint/files checkpoint/hub model diffusion* quant* report format tune version.ts",
   "allocate": "pipeline diffusion model* methods quant* quant/forms",
   "evaluate": "pipeline diffusion model* nanoworld quant* report* version.ts",
-  "evaluate/decoding": "evaluate diffusion diffusion/apd model* report*",
+  "evaluate/decoding": "evaluate diffusion model* report*",
   "export": "checkpoint checkpoint/files checkpoint/hub packed model onnx quant quant/forms format",
 };
 /** What `scripts` and `notebooks` read the library through: the public vocabulary, and that of the testbed. */

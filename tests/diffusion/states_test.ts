@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { apdSampler } from "../../lib/diffusion/apd/apd.ts";
 import { dreamSampler } from "../../lib/diffusion/samplers/dream.ts";
 import { lladaSampler } from "../../lib/diffusion/samplers/llada.ts";
 import { samplerStates } from "../../lib/diffusion/samplers/states.ts";
@@ -80,6 +81,7 @@ Deno.test("wrong options are refused, an abort is heeded, the corpus is left alo
   await wrong({ states: 0 }, "0 sampler states");
   await wrong({ steps: 2.5 }, "of 2.5 steps");
   await wrong({ sampler: lladaSampler({ block: 5 }) }, "a divisor of length 12");
+  await wrong({ sampler: apdSampler({ mix: 1 }) }, "by apd-r1-m100: it was done before step ");
   const before = corpus.windows.map((w) => w.slice());
   const stop = new AbortController();
   const onProgress = () => stop.abort(new Error("enough"));

@@ -25,7 +25,7 @@ Deno.test("generate: the text alone on stdout, what it took on stderr, the same 
   assertEquals([first.code, first.err.includes("continued the plain text")], [0, true]);
   assertMatch(first.out, /^[^\n]+\n$/);
   assertMatch(first.err, /llada-b12-t1 /);
-  assertMatch(first.err, /tokens in .* per second, 6 passes/);
+  assertMatch(first.err, /^\d+ new tokens in .* per second, 6 function evaluations$/m);
   assertEquals(again.out, first.out);
   assertEquals(other.out === first.out, false);
 });
@@ -44,6 +44,11 @@ Deno.test("generate: what does not fit is told in one line", async () => {
       [["--sampler", "best"], '--sampler is "best", wanted one of auto, llada, dream'],
       [["--temperature=-1"], '--temperature is "-1", wanted a number'],
       [["--seed", "x"], '--seed is "x"'],
+      [["--threshold", "0.9"], "--threshold and --steps exclude one another"],
+      [["--cfg", "1", "--cache", "dual"], "--cfg and --cache exclude one another"],
+      [["--cache", "all"], '--cache is "all", wanted one of none, prefix, dual'],
+      [["--sampler", "dream", "--cfg", "1"], "--cfg is for LLaDA's sampler"],
+      [["--eos", "no"], '--eos is "no", wanted one of plain, defer, forbid'],
     ] as const
   ) {
     const { code, out, err } = await generate(model, "a", ...small, ...args);
@@ -51,4 +56,27 @@ Deno.test("generate: what does not fit is told in one line", async () => {
     assertStringIncludes(err, message);
     assertEquals(err.includes("    at "), false);
   }
+});
+
+Deno.test("generate: --json gives one line of what was written and what it took, in parallel against kept keys and values", async () => {
+  const parallel = [
+    "--length",
+    "12",
+    "--device",
+    "cpu",
+    "--block",
+    "6",
+    "--threshold",
+    "0.3",
+    "--cache",
+    "dual",
+    "--json",
+  ];
+  const { code, out, err } = await generate(model, "lomen rubs the boat and it", ...parallel);
+  assertEquals(code, 0, err);
+  const { text, tokens, newTokens, passes, seconds, tokensPerSecond, sampler, prompt, seed } = JSON.parse(out);
+  assertEquals([tokens.length, prompt, seed], [12, "lomen rubs the boat and it", 1]);
+  assertEquals(sampler, "llada-b6-threshold0.3-dual");
+  assertEquals([text.length > 0, passes >= 2 && passes < 12, seconds > 0], [true, true, true]);
+  assertEquals(tokensPerSecond, newTokens / seconds);
 });

@@ -95,7 +95,6 @@ export function apdSampler(options: ApdOptions = {}): Sampler {
         const right = Math.min(cur + lookAhead, canvas.length);
         const rows = Int32Array.from({ length: right - cur }, (_, i) => cur + i);
         const left = step === 0 ? 0 : Math.max(cur - (window ?? 0) - written + 1, 0);
-        cache?.crop(left);
         const drafted = cache
           ? await cache.run(canvas.slice(), { from: left, to: right, rows })
           : await denoiser.logits(canvas.slice(0, right), { rows });

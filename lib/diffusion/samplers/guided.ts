@@ -1,6 +1,7 @@
 /** Classifier-free guidance: away from what a model would predict without the prompt. */
 import type { Denoiser } from "../denoiser.ts";
 
+/** How far from what, in `guidedBy`. */
 export interface Guidance {
   /** w; 0 guides nowhere. */
   readonly weight: number;

@@ -28,7 +28,8 @@ export interface SamplerStatesOptions {
  *
  * @returns N · S windows as long as those of the corpus, the states of a window next to each other; their timesteps are the masked shares of what the
  *   model writes.
- * @throws RangeError when the corpus is empty, `prefix` leaves nothing to write, `states` or `steps` is no positive integer or does not suit the sampler.
+ * @throws RangeError when the corpus is empty, `prefix` leaves nothing to write, `states` or `steps` is no positive integer or does not suit the sampler,
+ *   and when the sampler takes fewer steps than it is given.
  *
  * @example
  * ```ts
@@ -75,6 +76,12 @@ export async function samplerStates(
         timesteps.push(masked / length);
       }
       if (done === taken.at(-1)) break;
+    }
+    if (windows.length < states * (i + 1)) {
+      throw new RangeError(
+        `Cannot take sampler states by ${sampler.name}: it was done before step ${taken.at(-1)} of ${steps}; ` +
+          "wanted a sampler that takes as many steps as it is given",
+      );
     }
     onProgress?.(i + 1, count);
   }

@@ -300,6 +300,10 @@ Deno.test("the first token of a pass follows the marginals at T, within the nucl
   const p = softmax(letters);
   const kept = p.map((x, id) => [0, 2, 6].includes(id) ? x / (p[0] + p[2] + p[6]) : 0);
   assert(chiSquare(await counts({ temperature: 1, topP: 0.7 }), kept) < 13.9);
+  // At T = .5 the first two have .61 and .23 and pass it alone.
+  const cold = softmax(letters.map((l) => 2 * l)).map((x, id) => id === 2 || id === 6 ? x : 0);
+  const both = cold.map((x) => x / (cold[2] + cold[6]));
+  assert(chiSquare(await counts({ temperature: 0.5, topP: 0.7 }), both) < 10.9);
 });
 
 Deno.test("with the model itself as helper, a higher R takes fewer passes and writes less likely text", async () => {
@@ -387,6 +391,40 @@ Deno.test("an end token ends the answer, not one of the prompt", async () => {
     assert(ended.tokens.subarray(3 + first).every((t) => t === 2));
     assert(ended.passes < open.passes && ended.masked === 0);
   }
+});
+
+Deno.test("an end token that was drafted and not accepted ends nothing", async () => {
+  const { helper } = bigram(opinion);
+  let passes = 0;
+  for (let seed = 0; seed < 20; seed++) {
+    const options = { helper, mix: 0.3, temperature: 1, lookAhead: 8, end: [2] };
+    const states = await statesOf(options, markov().denoiser, seed);
+    for (const { tokens, masked } of states) {
+      const first = tokens.indexOf(2, prompt.length);
+      // Until an end token is written the text goes on, and its masks are at the end.
+      if (first < 0) assertEquals(tokens.indexOf(MASK), masked > 0 ? tokens.length - masked : -1);
+      else assert(masked === 0 && tokens.subarray(first).every((t) => t === 2));
+      passes++;
+    }
+  }
+  assert(passes > 100, "hardly a pass was made");
+});
+
+Deno.test("logits of minus infinity do not count where their model has no share", async () => {
+  const never = (id: number, l: number) => id === 0 ? -Infinity : l;
+  const { denoiser } = denoiserOf((tokens, p) => rough(tokens, p).map((l, id) => never(id, l)));
+  const helper = bigram((before, id) => never(6 - id, opinion(before, id))).helper;
+  for (const [mix, released] of [[0, false], [1, true], [0.5, false]] as const) {
+    for (const temperature of [0, 1]) {
+      const tokens = (await answerOf({ mix, released, helper, temperature }, denoiser)).slice(prompt.length);
+      assertEquals(tokens.filter((t) => t === 0 || t === MASK), []);
+    }
+  }
+});
+
+Deno.test("equal logits go to the lowest id", async () => {
+  const flat = denoiserOf(() => [1, 2, 2, 0, 2, 1, 1, 5]).denoiser;
+  assertEquals((await answerOf({}, flat)).slice(prompt.length), new Array(length).fill(1));
 });
 
 Deno.test("the same seed gives the same text, another seed another; at T = 0 none matters", async () => {

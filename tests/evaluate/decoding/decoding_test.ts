@@ -139,6 +139,8 @@ Deno.test("seeds depend on the prompt's id, so that fewer prompts give the same 
   const all = await decode(denoiser, items, options);
   assertEquals(await decode(denoiser, items.slice(3), options), all.slice(3));
   assertNotEquals(await decode(denoiser, items, { ...options, seed: 2 }), all);
+  const twins = await decode(denoiser, ["a", "b"].map((id) => item(id, [3, 1], [1, 2, 3, 4, 5, 6])), options);
+  assertNotEquals(twins[0].tokens, twins[1].tokens, "each prompt has noise of its own");
 });
 
 Deno.test("seconds are the clock's, of the walk alone", async () => {
