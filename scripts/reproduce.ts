@@ -1,6 +1,6 @@
 /**
  * Reproduces the paper's comparison and ablations on the nano testbed: rows, tables, figures.
- *   deno task reproduce [--study tuning|second-world|methods] [--quick] [--seeds 3] [--device auto] [--model DIR] [--out results/reproduce]
+ *   deno task reproduce [--study tuning|second-world|methods|decoding] [--quick] [--seeds 3] [--device auto] [--model DIR] [--out results/reproduce]
  * Every finished arm is stored at once: a run that was stopped goes on where it was when it is started again with the same options. Stored arms serve
  * where they are of the same options, model, data and code.
  */
@@ -18,6 +18,7 @@ import {
   type StudyName,
   studyNames,
 } from "./plans.ts";
+import { decodingFull, decodingQuick, decodingStudy } from "./decoding_study.ts";
 import { secondWorldRemedy } from "./second_world.ts";
 import { writeMethodsReport } from "./methods_report.ts";
 import { writeReport } from "./reproduce_report.ts";
@@ -28,9 +29,9 @@ import { wholeArms } from "./whole_arms.ts";
 const options = readOptions("deno task reproduce [options]", {
   study: {
     default: "paper",
-    check: oneOf(...studyNames),
+    check: oneOf(...studyNames, "decoding"),
     help:
-      "paper (its comparison and ablations), tuning (towards the model's loss), second-world, or methods (of the field)",
+      "paper (its comparison and ablations), tuning (towards the model's loss), second-world, methods (of the field), or decoding",
   },
   quick: { default: false, help: "one seed and few items: under a minute; decides nothing" },
   report: { default: false, help: "measure nothing: report on the arms that are there for every seed" },
@@ -49,9 +50,14 @@ const options = readOptions("deno task reproduce [options]", {
     path: true,
   },
 });
-const study = options.study as StudyName;
+const writes = options.study === "decoding";
+const study = writes ? "paper" : options.study as StudyName;
 const location = options.model || modelOf(study);
-const folder = study === "paper" ? options.quick ? "quick" : "reproduce" : options.quick ? `${study}-quick` : study;
+const folder = options.study === "paper"
+  ? options.quick ? "quick" : "reproduce"
+  : options.quick
+  ? `${options.study}-quick`
+  : options.study;
 const out = options.out || `results/${folder}`;
 const cores = navigator.hardwareConcurrency;
 const count = options.workers === "auto" ? study === "paper" ? 1 : cores : Number(options.workers);
@@ -63,6 +69,7 @@ const name: PlanName = {
 };
 
 await main(async () => {
+  if (writes) return await decoding();
   if (study === "second-world" && !options.model) await checkSecondWorld(location);
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
@@ -128,6 +135,14 @@ await main(async () => {
   await Deno.writeTextFile(join(out, "rows.jsonl"), encodeRows(rows));
   console.log(JSON.stringify({ rows: rows.length, out }));
 });
+
+/** Its arms write answers, and are stored and reported in a way of their own. */
+async function decoding(): Promise<void> {
+  const base = options.quick ? decodingQuick : decodingFull;
+  const seeds = options.seeds ? Array.from({ length: Number(options.seeds) }, (_, i) => i + 1) : base.seeds;
+  await using model = await loadModel(location, { device: options.device as Device });
+  await decodingStudy(model, { out, scale: { ...base, seeds }, signal: interruptSignal() });
+}
 
 /** The second world's model is made, not shipped. */
 async function checkSecondWorld(folder: string): Promise<void> {

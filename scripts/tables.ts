@@ -34,7 +34,7 @@ export function boundTable(means: readonly Row[], study = "table1"): Table {
 /** A line for each pair of arms, the verdicts on accuracy and bound beside each other. */
 export function pairLines(verdicts: readonly Verdict[]): string[] {
   return pairsOf(verdicts).map((own) => {
-    const parts = own.map((c) => `${c.metric === "accuracy" ? "accuracy" : "bound"} ${judged(c)}`);
+    const parts = own.map((c) => `${c.metric === "nats per token" ? "bound" : c.metric} ${judged(c)}`);
     return `- ${own[0].a} against ${own[0].b}: ${parts.join("; ")}`;
   });
 }

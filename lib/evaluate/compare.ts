@@ -4,7 +4,7 @@ import type { Measurement } from "./study.ts";
 import { type Crossed, crossedMean, errorOf, type Estimate, type Variances } from "./variance.ts";
 
 /** What is compared; the names are those of `Row.metric`. */
-export type Metric = "accuracy" | "nats per token";
+export type Metric = "accuracy" | "nats per token" | "passes per token";
 
 /** Of arm a against arm b. */
 export type Verdict = "better" | "worse" | "no difference seen" | "too few seeds";
@@ -16,6 +16,7 @@ export const leastSeeds = 5;
 const metrics: Readonly<Record<Metric, { readonly better: 1 | -1; readonly step: number }>> = {
   "accuracy": { better: 1, step: 1 },
   "nats per token": { better: -1, step: 0 },
+  "passes per token": { better: -1, step: 0 },
 };
 
 /** What one arm did, item by item. */

@@ -5,6 +5,7 @@ import { type Comparison, leastSeeds, type Metric, resolvable } from "./compare.
 const shown: Readonly<Record<Metric, { unit: string; scale: number; digits: number; items: string }>> = {
   "accuracy": { unit: "points", scale: 100, digits: 1, items: "items" },
   "nats per token": { unit: "nats per token", scale: 1, digits: 4, items: "windows" },
+  "passes per token": { unit: "passes per token", scale: 1, digits: 3, items: "prompts" },
 };
 
 /**

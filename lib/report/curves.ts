@@ -10,6 +10,8 @@ export interface CurveOptions extends Labels {
   readonly x?: string;
   /** The field that names a curve; "label" by default. */
   readonly series?: string;
+  /** Values on a linear axis. */
+  readonly linear?: boolean;
 }
 
 /**
@@ -34,7 +36,7 @@ export function curves(rows: readonly Row[], options: CurveOptions = {}): Figure
     axes[`yaxis${ref}`] = {
       title: { text: `${options.value ?? own[0].metric}, ${task}` },
       domain: domains[p],
-      type: "log",
+      ...(options.linear ? {} : { type: "log" as const }),
     };
     return names.flatMap((name, i): ScatterTrace[] => {
       const line = own.filter((row) => String(row[series]) === name).sort((a, b) => Number(a[x]) - Number(b[x]));

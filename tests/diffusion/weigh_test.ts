@@ -44,6 +44,13 @@ Deno.test("certainty: the probability of the likeliest token where masked, a con
   assert(!other.weights!.flatMap((w) => [...w]).some(Number.isNaN));
 });
 
+Deno.test("certainty: windows without masks are not run", async () => {
+  const { denoiser, calls } = fake((_, position, id) => id === 1 ? position : 0);
+  const visible: Calibration = { ...calibration, windows: [windows[1], windows[1]] };
+  assertWeights(await certaintyWeighted(denoiser, visible), [1, 2].map(() => new Array(5).fill(0.7)));
+  assertEquals(calls.length, 0);
+});
+
 Deno.test("frontier: what is written next counts more, and masked positions by their confidence", async () => {
   const found = await frontierWeighted(denoiser, calibration, { frontier: 3, confidence: 2, written: 2 });
   assertEquals(found.name, "c+frontier-3-2-n2");

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { samplerStates } from "../../lib/diffusion/samplers/states.ts";
 import { certaintyWeighted, weighted } from "../../lib/diffusion/weigh.ts";
@@ -75,6 +75,11 @@ Deno.test("dllmquant: the range of values is that of the plain error where atten
   );
   // An outlier that nobody looks at is clipped.
   assert(valueScale(values, ones.map((_, j) => Number(j !== 7)), { bits: 3 }).share < even.share);
+  // The shares are even from the whole range down to a twentieth of it.
+  const clipped = Float64Array.from(values, (_, j) => j === 7 ? 0.05 * 7 : 0);
+  clipped[8] = 7;
+  const shares = [2, 3, 4].map((tries) => valueScale(clipped, spike, { bits: 3, tries }).share);
+  shares.forEach((x, i) => assertAlmostEquals(x, [0.05, 0.05, 0.05][i], 1e-12));
   assertThrows(() => valueScale(values, [1]), RangeError, "60 values by 1 weights");
   assertThrows(() => valueScale([1], [-1]), RangeError, "at least 0");
 });

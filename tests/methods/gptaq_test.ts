@@ -24,6 +24,15 @@ Deno.test("gptaq: without α, or without drift, it is GPTQ to the byte", async (
   assert(distance(other.codes.bytes, want.codes.bytes) > 0);
 });
 
+Deno.test("gptaq: the drift of inputs that are always zero does not count, in any row", async () => {
+  const { H, D, ...linear } = drifted(6), dead = 5;
+  const silent = ({ data }: { data: ArrayLike<number> }, keep: (i: number, j: number) => boolean) =>
+    matrix(n, n, Float32Array.from(data, (x, k) => keep(Math.floor(k / n), k % n) ? x : 0));
+  const still = silent(H, (i, j) => i !== dead && j !== dead);
+  const of = async (D: Matrix) => (await gptaq({ bits: 2, group: 8 }).quantize({ ...linear, H: still, D })).tensors;
+  assertEquals(await of(D), await of(silent(D, (_, j) => j !== dead)));
+});
+
 Deno.test("gptaq: P is strictly upper, and α D[j, later] times the inverse of H over the later columns", async () => {
   const { H, D } = drifted(2), alpha = 0.4;
   const { U } = await upperFactor(H, { damping: 0.01 });

@@ -41,7 +41,8 @@ for (const [name, config] of Object.entries(familyConfigs)) {
       const files = Object.keys(await contents(`${folder}/packed`));
       assert(files.filter((file) => /^model-\d+-of-\d+\.safetensors$/.test(file)).length > 1, files.join());
       assert(
-        files.includes("README.md") && files.includes("quantization.jsonl") && !files.join().includes(".quantizing"),
+        files.includes("README.md") && files.includes("quantization.jsonl") && !files.includes("tuning.jsonl") &&
+          !files.join().includes(".quantizing"),
       );
       await using held = await loadModel(`${folder}/packed`, { device: "cpu", weights: "held" });
       await using streamed = await loadModel(`${folder}/packed`, { device: "cpu", weights: "streamed" });
