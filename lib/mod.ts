@@ -90,7 +90,7 @@ export { type Table, table, textTable } from "./report/table.ts";
 export { type Figure, figure } from "./report/figure.ts";
 export { ablationDots, calibrationCurve, mainBars } from "./report/figures.ts";
 export { differenceDots, errorHeatmap, paretoFront } from "./report/charts.ts";
-export { curves } from "./report/curves.ts";
+export { curves, unmaskingFigure } from "./report/curves.ts";
 export { page, type Section } from "./report/page.ts";
 export { type PaperNumbers, parsePaper } from "./report/paper.ts";
 export { ProgressMeter } from "./report/progress.ts";
