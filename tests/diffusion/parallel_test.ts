@@ -137,6 +137,19 @@ Deno.test("on models, shifted logits and others: kept keys and values write whol
   }
 });
 
+Deno.test("on models, shifted logits and others: a batch of two writes what each writes alone", async () => {
+  for (const config of [undefined, familyConfigs.Dream]) {
+    await using model = await tinyModel(config ? { config } : {});
+    const prompts = [4, 5].map((seed) => ({ tokens: randomTokens(5, seed), seed }));
+    for (const sampler of [lladaSampler({ block: 4, temperature: 0.7 }), dreamSampler({ temperature: 0.4 })]) {
+      const together = await sampleBatch(model, prompts, { length: 8, sampler });
+      const alone = [];
+      for (const { tokens, seed } of prompts) alone.push(await sample(model, tokens, { length: 8, seed, sampler }));
+      assertEquals(together.map(({ tokens }) => tokens), alone.map(({ tokens }) => tokens), sampler.name);
+    }
+  }
+});
+
 Deno.test("guidance: logits of both halves as the formula says, two sequences a pass; without weight it is plain", async () => {
   const seen: Int32Array[] = [];
   const denoiser: Denoiser = {
