@@ -65,6 +65,7 @@ export { type Divergence, divergence } from "./diffusion/divergence.ts";
 // Writing
 export type { Denoiser } from "./diffusion/denoiser.ts";
 export { dreamSampler } from "./diffusion/samplers/dream.ts";
+export { type Guidance, guidedBy } from "./diffusion/samplers/guided.ts";
 export type { Commit, Sampler, SampleState } from "./diffusion/sampler.ts";
 export { type Prompt, sampleBatch } from "./diffusion/samplers/batch.ts";
 export { lladaSampler } from "./diffusion/samplers/llada.ts";
@@ -107,7 +108,7 @@ export { type Table, table, textTable } from "./report/table.ts";
 export { type Figure, figure } from "./report/figure.ts";
 export { ablationDots, calibrationCurve, mainBars } from "./report/figures.ts";
 export { differenceDots, errorHeatmap, paretoFront } from "./report/charts.ts";
-export { curves } from "./report/curves.ts";
+export { curves, unmaskingFigure } from "./report/curves.ts";
 export { page, type Section } from "./report/page.ts";
 export { type PaperNumbers, parsePaper } from "./report/paper.ts";
 export { ProgressMeter } from "./report/progress.ts";

@@ -1,5 +1,6 @@
 /** Continues a prompt, or answers one, with a checkpoint: see `deno task generate --help`. */
 import {
+  type Commit,
   dreamSampler,
   generate,
   lladaSampler,
@@ -98,7 +99,7 @@ await main(async () => {
   console.error(shown === prompt ? "continued the plain text" : "applied the chat template");
   console.error(
     `${count} new tokens in ${seconds.toFixed(1)} s, ${tokensPerSecond.toFixed(1)} per second, ` +
-      `${passes} function evaluations`,
+      evaluations(passes),
   );
   const all = { text, tokens: [...tokens], newTokens: count, passes, seconds, tokensPerSecond };
   console.log(options.json ? JSON.stringify({ ...all, sampler: sampler.name, prompt: shown, seed }) : text);
@@ -106,8 +107,10 @@ await main(async () => {
 
 /** Exits 2 for options that exclude one another, before anything is loaded. */
 function checkTogether(): void {
-  const set = (name: typeof ofLlada[number]) => !["", "0", "none", "plain", "low_confidence"].includes(options[name]);
+  const plain = { cfg: "0", remasking: "low_confidence", threshold: "", factor: "", cache: "none", eos: "plain" };
+  const set = (name: typeof ofLlada[number]) => options[name] !== plain[name];
   const both = (one: string, other: string) => refuse(`--${one} and --${other} exclude one another: leave one out`);
+  if (options.sampler === "dream") refuseForDream(set);
   if (options.threshold !== "" && options.factor !== "") both("threshold", "factor");
   for (const parallel of ["threshold", "factor"] as const) {
     if (options[parallel] === "") continue;
@@ -116,7 +119,6 @@ function checkTogether(): void {
   }
   if (options.factor !== "" && Number(options.factor) === 0) refuse("--factor is 0, wanted a number above 0");
   if (set("cfg") && set("cache")) both("cfg", "cache");
-  if (options.sampler === "dream") refuseForDream(set);
 }
 
 function refuseForDream(set: (name: typeof ofLlada[number]) => boolean): void {
@@ -131,8 +133,8 @@ function samplerFor(model: Model, length: number): Sampler {
     refuseForDream((own) => Deno.args.some((arg) => arg.split("=")[0] === `--${own}`));
     return dreamSampler({ temperature });
   }
-  const { eos, remasking, cache, cfg } = options;
-  const ends = endsOf(model);
+  const { eos, remasking, cache, cfg } = options, ends = endsOf(model);
+  if (eos !== "plain" && ends.length === 0) refuse(`--eos is ${eos}, but ${model.name} names no end token`);
   return lladaSampler({
     block: Math.min(Number(options.block), length),
     temperature,
@@ -146,10 +148,21 @@ function samplerFor(model: Model, length: number): Sampler {
 }
 
 /** The end tokens of the model's tokenizer. */
-function endsOf({ tokenizer, name }: Model): readonly number[] {
-  const ends = (tokenizer as { readonly eosIds?: readonly number[] }).eosIds ?? [];
-  if (options.eos !== "plain" && ends.length === 0) refuse(`--eos is ${options.eos}, but ${name} names no end token`);
-  return ends;
+function endsOf({ tokenizer }: Model): readonly number[] {
+  return (tokenizer as { readonly eosIds?: readonly number[] }).eosIds ?? [];
+}
+
+function evaluations(passes: number): string {
+  return `${passes} function evaluation${passes === 1 ? "" : "s"}`;
+}
+
+/** Commits with how sure the model was of them, from 0 to 1; without the draws of a random order, which say nothing of it. */
+function sureOf({ name }: Sampler, committed: readonly Commit[]): readonly Commit[] {
+  if (options.remasking === "random") return [];
+  // Dream's is a negative entropy: one over the number of tokens that are equally probable at that entropy.
+  return name.startsWith("dream")
+    ? committed.map((commit) => ({ ...commit, confidence: Math.exp(commit.confidence) }))
+    : committed;
 }
 
 /** The canvas in a terminal, the line of a meter elsewhere. */
@@ -164,16 +177,14 @@ function watch(model: Model, sampler: Sampler, steps: number, length: number) {
   return {
     update({ tokens, masked, passes, committed = [] }: SampleState) {
       canvas ??= new Canvas({
-        ...{ from: tokens.length - length, length, maskId: model.maskId, colour: !Deno.noColor },
+        ...{ from: tokens.length - length, length, maskId: model.maskId, ends: endsOf(model), colour: !Deno.noColor },
         decode: (ids) => model.tokenizer.decode(ids),
         write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
         size: () => Deno.consoleSize(),
       });
       const written = length - masked, rate = 1000 * written / (performance.now() - start);
-      const done = `${written} of ${length} tokens, ${passes} function evaluations, ${
-        rate.toFixed(1)
-      } tokens per second`;
-      canvas.draw(tokens, committed, done);
+      const done = `${written} of ${length} tokens, ${evaluations(passes)}, ${rate.toFixed(1)} tokens per second`;
+      canvas.draw(tokens, sureOf(sampler, committed), done);
     },
     finish: () => canvas?.clear(),
   };

@@ -16,6 +16,8 @@ interface Cached {
 export class ModelCache implements SequenceCache {
   readonly #layers: { k: Float32Array; v: Float32Array }[];
   readonly #width: number;
+  /** Memory for what stands on both sides of a part, one block after another. */
+  #joined = { k: new Float32Array(0), v: new Float32Array(0) };
   #kept = 0;
 
   constructor(readonly model: Cached) {
@@ -66,18 +68,20 @@ export class ModelCache implements SequenceCache {
   /** Nothing of its own on a device. */
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  /** What is kept before `from` and from `to` on, one after another: attention does not ask for their order. */
+  /** What is kept before `from` and from `to` on, one after another: attention does not ask for their order. Good until the next call. */
   #outside(layer: number, from: number, to: number): KeptStates {
-    const { k, v } = this.#layers[layer], n = this.#width;
-    const cut = (all: Float32Array) => {
-      const before = all.subarray(0, from * n), after = all.subarray(to * n, Math.max(to, this.#kept) * n);
-      if (after.length === 0) return before;
-      const out = new Float32Array(before.length + after.length);
-      out.set(before);
-      out.set(after, before.length);
-      return out;
+    const { k, v } = this.#layers[layer], n = this.#width, before = from * n;
+    if (to >= this.#kept) return { k: k.subarray(0, before), v: v.subarray(0, before) };
+    const start = to * n, end = this.#kept * n, length = before + end - start;
+    if (this.#joined.k.length < length) {
+      this.#joined = { k: new Float32Array(k.length), v: new Float32Array(v.length) };
+    }
+    const join = (all: Float32Array, out: Float32Array) => {
+      out.set(all.subarray(0, before));
+      out.set(all.subarray(start, end), before);
+      return out.subarray(0, length);
     };
-    return { k: cut(k), v: cut(v) };
+    return { k: join(k, this.#joined.k), v: join(v, this.#joined.v) };
   }
 
   #put(layer: number, { k, v }: KeptStates, from: number, to: number): void {

@@ -86,7 +86,8 @@ export class PackedForward implements Forward {
 
   async window(layer: number, x: Hidden, window: Window): Promise<Windowed> {
     const { architecture: a, rotations } = this.engine, feeds = windowFeeds(a, x, window, rotations);
-    const { session } = await this.#open(layer);
+    const { session, dense } = await this.#open(layer);
+    if (dense && x.time > PACKED_UP_TO) return await this.engine.window(x, dense, window);
     const { y, ownK, ownV } = await session.run(feeds);
     return { x: { ...x, data: y.data }, k: ownK.data, v: ownV.data };
   }

@@ -9,6 +9,7 @@ const benches: readonly (readonly [flags: readonly string[], bench: string, ...a
   [plain, "solver", "official"],
   [plain, "backward"],
   [["--v8-flags=--expose-gc", ...writing], "packed"],
+  [writing, "decoding"],
   [writing, "full_block", "official"],
   [writing, "full_block", "plus"],
   [writing, "full_block_tuning", "codes"],

@@ -1,9 +1,10 @@
 /** Parallel decoding, guidance, kept keys and values, and batches: the checks of the papers on small fakes. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { CachingDenoiser, Denoiser } from "../../lib/diffusion/denoiser.ts";
 import type { SampleState } from "../../lib/diffusion/sampler.ts";
 import { sampleBatch } from "../../lib/diffusion/samplers/batch.ts";
 import { dreamSampler } from "../../lib/diffusion/samplers/dream.ts";
+import { guidedBy } from "../../lib/diffusion/samplers/guided.ts";
 import { lladaSampler } from "../../lib/diffusion/samplers/llada.ts";
 import { sample } from "../../lib/diffusion/samplers/sample.ts";
 import { rng } from "../../lib/tensor/rng.ts";
@@ -136,6 +137,19 @@ Deno.test("on models, shifted logits and others: kept keys and values write whol
   }
 });
 
+Deno.test("on models, shifted logits and others: a batch of two writes what each writes alone", async () => {
+  for (const config of [undefined, familyConfigs.Dream]) {
+    await using model = await tinyModel(config ? { config } : {});
+    const prompts = [4, 5].map((seed) => ({ tokens: randomTokens(5, seed), seed }));
+    for (const sampler of [lladaSampler({ block: 4, temperature: 0.7 }), dreamSampler({ temperature: 0.4 })]) {
+      const together = await sampleBatch(model, prompts, { length: 8, sampler });
+      const alone = [];
+      for (const { tokens, seed } of prompts) alone.push(await sample(model, tokens, { length: 8, seed, sampler }));
+      assertEquals(together.map(({ tokens }) => tokens), alone.map(({ tokens }) => tokens), sampler.name);
+    }
+  }
+});
+
 Deno.test("guidance: logits of both halves as the formula says, two sequences a pass; without weight it is plain", async () => {
   const seen: Int32Array[] = [];
   const denoiser: Denoiser = {
@@ -163,6 +177,26 @@ Deno.test("guidance: logits of both halves as the formula says, two sequences a 
   seen.length = 0;
   assertEquals((await of(0)).passes, 2);
   assertEquals([...seen[0]], [1, 1, 3, 3]);
+});
+
+Deno.test("a guided denoiser: every sequence of a batch has its prompt masked in the other half, and rows stay where they are", async () => {
+  const plain = hashed(false, logOf()), guided = guidedBy(plain, { weight: 1.5, prompt: 2 });
+  const first = Int32Array.of(1, 2, MASK, 4), second = Int32Array.of(5, 6, 7, MASK);
+  const bare = [Int32Array.of(MASK, MASK, MASK, 4), Int32Array.of(MASK, MASK, 7, MASK)];
+  const one = async (tokens: Int32Array, row: number) =>
+    (await plain.logits(tokens, { rows: Int32Array.of(row) })).data;
+  const both = Int32Array.of(...first, ...second);
+  const { shape, data } = await guided.logits(both, { batch: 2, rows: Int32Array.of(7, 2) });
+  assertEquals(shape, [2, VOCAB]);
+  const wanted = [[await one(second, 3), await one(bare[1], 3)], [await one(first, 2), await one(bare[0], 2)]];
+  wanted.forEach(([c, u], i) =>
+    c.forEach((_, id) => assertAlmostEquals(data[i * VOCAB + id], 2.5 * c[id] - 1.5 * u[id], 1e-5))
+  );
+  assertEquals((await guided.logits(both, { batch: 2 })).shape, [8, VOCAB]);
+  assertEquals(guidedBy(plain, { weight: 0, prompt: 2 }), plain);
+  assertThrows(() => guidedBy(plain, { weight: NaN, prompt: 2 }), RangeError, "weight NaN");
+  assertThrows(() => guidedBy(plain, { weight: 1, prompt: 1.5 }), RangeError, "prompt of 1.5");
+  await assertRejects(() => guided.logits(Int32Array.of(1)), RangeError, "the prompt is 2");
 });
 
 Deno.test("a batch is its samples: the same tokens and counts as one by one, at any temperature, of any length", async () => {

@@ -392,9 +392,9 @@ Deno.test("forbidden tokens never come, deferred ones come last, the mask never"
   assert((await run(lladaSampler())).at(-1)!.tokens.subarray(3).every((t) => t === end));
   const forbidden = (await run(lladaSampler({ forbid: [end] }))).at(-1)!.tokens;
   assertEquals([...forbidden.subarray(3)], [1, 0, 1, 0, 1, 0]);
-  for (const temperature of [0, 1]) {
+  for (const options of [{ temperature: 0 }, { temperature: 1 }, { remasking: "random" }] as const) {
     const ends = fake((_, p, id) => id === MASK ? -9 : id === end && p !== 5 ? 20 : id === 7 ? 4 : 0);
-    const states = await statesOf(lladaSampler({ temperature, defer: [end] }), ends.denoiser, 6, 6);
+    const states = await statesOf(lladaSampler({ ...options, defer: [end] }), ends.denoiser, 6, 6);
     assert(states[1].tokens[5] !== MASK, "the one position that does not end the text comes first");
     assertEquals(states.at(-1)!.tokens.filter((t) => t === end).length, 5);
   }

@@ -83,6 +83,8 @@ Deno.test("long sequences take the float32 weights where they are held", async (
     await using held = new PackedForward(engine, three, names, { denseBytes: 2 ** 20 });
     assert(relative((await packed.block(0, x)).data, wanted) > 1e-4);
     assertEquals(relative((await held.block(0, x)).data, wanted) <= 1e-6, asDense);
+    const part = await held.window(0, x, { from: 0, past: { k: new Float32Array(0), v: new Float32Array(0) } });
+    assertEquals(part.x.data, (await held.block(0, x)).data);
   }
 });
 

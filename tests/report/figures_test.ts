@@ -1,12 +1,13 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
+import { unmaskingFigure } from "../../lib/report/curves.ts";
 import { figure } from "../../lib/report/figure.ts";
 import { ablationDots, mainBars } from "../../lib/report/figures.ts";
 import { page } from "../../lib/report/page.ts";
 import type { Axis, BarTrace, HeatmapTrace, ScatterTrace } from "../../lib/report/spec.ts";
 import { table } from "../../lib/report/table.ts";
 import { fakeTasks, mainRows, row } from "./fake_rows.ts";
-import { gallery, paper } from "./gallery.ts";
+import { gallery, paper, unmasking } from "./gallery.ts";
 
 Deno.test("mainBars: measured values are solid and exact, printed ones pale and verbatim, in panels of one scale", () => {
   const rows = mainRows();
@@ -173,4 +174,23 @@ Deno.test("a page inlines the library once, and nothing in it ends a script earl
   assertEquals(html.match(/<script/g)!.length, html.match(/<\/script>/g)!.length);
   assertEquals(html.match(/<script/g)!.length, 2);
   assert((await made.toHtml({ src: "plotly.min.js" })).includes('<script src="plotly.min.js"></script>'));
+});
+
+Deno.test("a text that is unmasked: a row for each token of the answer, grey until it is committed", () => {
+  const decode = (token: number) => `w${token}`;
+  const trace = unmaskingFigure(unmasking, { decode }).data[0] as HeatmapTrace;
+  assertEquals(trace.x, ["1", "2", "3"]);
+  assertEquals(trace.y, ["1: w0", "2: w1", "3: w2", "4: w3", "5: w4", "6: ·"]);
+  const n = null;
+  assertEquals(trace.z, [[0.98, 0.98, 0.98], [n, n, 0.7], [n, n, 0.2], [n, n, 0.9], [n, n, 0.4], [n, n, n]]);
+  assertEquals([trace.zmin, trace.zmax], [0, 1]);
+  // Negative entropies: from the least sure to certainty.
+  const entropies = unmasking.map((state) => ({
+    ...state,
+    committed: state.committed?.map((commit) => ({ ...commit, confidence: -2 * commit.confidence })),
+  }));
+  const other = unmaskingFigure(entropies, { decode }).data[0] as HeatmapTrace;
+  assertEquals([other.zmin, other.zmax], [-1.96, -0.4]);
+  assertThrows(() => unmaskingFigure([], { decode }), RangeError, "no states");
+  assertThrows(() => unmaskingFigure(unmasking.slice(1), { decode }), RangeError, "all states of a walk");
 });

@@ -1,5 +1,6 @@
 /** One of each figure on made-up rows: what the tests check and what an eye may look at. */
 import { differenceDots, errorHeatmap, paretoFront } from "../../lib/report/charts.ts";
+import { unmaskingFigure, type UnmaskingState } from "../../lib/report/curves.ts";
 import type { Figure } from "../../lib/report/figure.ts";
 import { ablationDots, calibrationCurve, mainBars } from "../../lib/report/figures.ts";
 import { type PaperNumbers, parsePaper } from "../../lib/report/paper.ts";
@@ -18,6 +19,26 @@ const settings: Record<string, [string, number][]> = {
   c: [["plain", 0.31], ["RSR", 0.42], ["RSR + DOR", 0.52], ["plus", 0.61]],
   d: [["16", 0.44], ["64", 0.5], ["128", 0.52], ["256", 0.53]],
 };
+
+/** A prompt of two tokens, and six after it; the last step leaves one masked. */
+export const unmasking: UnmaskingState[] = [
+  { tokens: [7, 7, 9, 9, 9, 9, 9, 9], masked: 6, done: 0 },
+  {
+    tokens: [7, 7, 0, 9, 9, 9, 9, 9],
+    masked: 5,
+    done: 1,
+    committed: [{ position: 2, token: 0, confidence: 0.98 }],
+  },
+  { tokens: [7, 7, 0, 9, 9, 9, 9, 9], masked: 5, done: 2 },
+  {
+    tokens: [7, 7, 0, 1, 2, 3, 4, 9],
+    masked: 1,
+    done: 3,
+    committed: [[5, 3, 0.9], [3, 1, 0.7], [6, 4, 0.4], [4, 2, 0.2]].map(([position, token, confidence]) => (
+      { position, token, confidence }
+    )),
+  },
+];
 
 export function gallery(): Record<string, Figure> {
   const bits = [["rtn", 2.1, 2.7], ["rtn", 3.1, 2.0], ["gptq", 2.1, 2.1], ["gptq", 3.1, 1.75], [
@@ -92,6 +113,10 @@ export function gallery(): Record<string, Figure> {
         ),
       ],
     ),
+    unmasking: unmaskingFigure(unmasking, {
+      decode: (token) => ["the", " sky", "\n", " is", " blue", "."][token],
+      title: "Six tokens in three steps",
+    }),
     calibration: calibrationCurve(
       ["gptq", "daq(plus)"].flatMap((method, m) =>
         [8, 16, 32, 64, 128].flatMap((calibrationSize, c) =>

@@ -48,6 +48,7 @@ Deno.test("generate: what does not fit is told in one line", async () => {
       [["--cfg", "1", "--cache", "dual"], "--cfg and --cache exclude one another"],
       [["--cache", "all"], '--cache is "all", wanted one of none, prefix, dual'],
       [["--sampler", "dream", "--cfg", "1"], "--cfg is for LLaDA's sampler"],
+      [["--sampler", "dream", "--threshold", "0"], "--threshold is for LLaDA's sampler"],
       [["--eos", "no"], '--eos is "no", wanted one of plain, defer, forbid'],
     ] as const
   ) {

@@ -1,5 +1,6 @@
 /** How a sampler asks a model about positions of its canvas: all of it every time, a part of it against what is kept, or guided away from the prompt. */
 import { type Denoiser, isCaching, type Logits } from "../denoiser.ts";
+import { type Guidance, guidedBy } from "./guided.ts";
 
 export interface Asking extends AsyncDisposable {
   /** Function evaluations of one call, in sequences. */
@@ -43,30 +44,8 @@ export function askKept(denoiser: Denoiser, keeping: Keeping): Asking {
   };
 }
 
-/**
- * Classifier-free guidance (generate.py of LLaDA): l_u + (w + 1) (l_c - l_u), l_c being the logits of the canvas and l_u those of it with the prompt masked.
- * Both run as one batch of two.
- *
- * @param weight w; 0 would give l_c.
- * @param prompt positions 0 .. prompt - 1 are the prompt.
- */
-export function askGuided(
-  denoiser: Denoiser,
-  { weight, prompt }: { readonly weight: number; readonly prompt: number },
-): Asking {
-  return {
-    cost: 2,
-    async logits(tokens, positions) {
-      const n = tokens.length, both = new Int32Array(2 * n), count = positions.length;
-      both.set(tokens);
-      both.set(tokens, n);
-      both.fill(denoiser.maskId, n, n + prompt);
-      const rows = Int32Array.from([...positions, ...positions.map((p) => n + p)]);
-      const { shape: [, vocab], data } = await denoiser.logits(both, { batch: 2, rows });
-      const out = new Float32Array(count * vocab);
-      for (let k = 0, u = out.length; k < out.length; k++, u++) out[k] = data[u] + (weight + 1) * (data[k] - data[u]);
-      return { shape: [count, vocab], data: out };
-    },
-    async [Symbol.asyncDispose]() {},
-  };
+/** Of all positions, each time, and of all but the prompt beside it: two sequences where w is not 0. */
+export function askGuided(denoiser: Denoiser, guidance: Guidance): Asking {
+  const guided = guidedBy(denoiser, guidance);
+  return { ...askWhole(guided), cost: guided === denoiser ? 1 : 2 };
 }

@@ -24,6 +24,7 @@ const confidences: Readonly<Record<"maskgit_plus" | "topk_margin" | "entropy", C
 /**
  * Dream's sampler (generation_utils.py): the whole answer competes in every step, and a step from time t to s commits floor(n (1 - s / t)) of n masked
  * tokens, the last one all; under `origin` each with probability 1 - s / t instead. As for LLaDA, the mask itself is never predicted.
+ * In parallel, or against kept keys and values, such models write with `lladaSampler`, block by block: it minds that their logits are shifted.
  *
  * @example
  * ```ts

@@ -78,7 +78,8 @@ export function lladaSampler(options: LladaOptions = {}): Sampler {
         choose(logits, stream) {
           const noise = stream("token");
           const choice = gumbelChoice(logits, { maskId: denoiser.maskId, ...sets, temperature, random: noise });
-          return random ? { ...choice, confidence: stream("remask").next() } : choice;
+          // What is deferred stays last in a random order too.
+          return random && !sets.defer.has(choice.token) ? { ...choice, confidence: stream("remask").next() } : choice;
         },
         ask: (denoiser) =>
           cfg > 0
