@@ -30,6 +30,8 @@ export interface Outcomes {
    * same items in the same order. A mean over several tasks gives each the same weight.
    */
   readonly items: Readonly<Record<string, Crossed>>;
+  /** What it was measured on, where that is known: device, system and versions. */
+  readonly platform?: string;
   /** The arm is the same for every seed, which draws its masks only (full precision, rounding). One row then stands for all seeds of the other arm. */
   readonly seedless?: boolean;
 }
@@ -86,10 +88,12 @@ export interface Comparison {
  */
 export function outcomesOf(
   measurements: readonly Measurement[],
-  { metric, tasks, seedless }: {
+  { metric, tasks, seedless, acrossPlatforms = false }: {
     readonly metric: Metric;
     readonly tasks?: readonly string[];
     readonly seedless?: boolean;
+    /** Take measurements of several devices or versions together all the same. */
+    readonly acrossPlatforms?: boolean;
   },
 ): Outcomes {
   const bySeed = [...measurements].sort((a, b) => a.seed - b.seed);
@@ -113,7 +117,16 @@ export function outcomesOf(
     // The version says which items these are, so that arms that saw others do not pair.
     return [`${task}@${versions[0]}`, bySeed.map((m) => m.items[task])] as const;
   });
-  return { label: labels[0], metric, seeds, items: Object.fromEntries(items), ...(seedless ? { seedless } : {}) };
+  const platforms = [...new Set(bySeed.flatMap(({ rows }) => rows.flatMap(({ platform }) => platform ?? [])))];
+  if (platforms.length > 1 && !acrossPlatforms) {
+    throw new RangeError(`${where}: they were measured on ${platforms.join("; and on ")}; measure all on one`);
+  }
+  const platform = platforms.length === 1 ? platforms[0] as string | undefined : undefined;
+  return {
+    ...{ label: labels[0], metric, seeds, items: Object.fromEntries(items) },
+    ...(platform ? { platform } : {}),
+    ...(seedless ? { seedless } : {}),
+  };
 }
 
 /**
@@ -138,7 +151,7 @@ export function armMean({ label, metric, items, seedless = false }: Outcomes): A
 
 /**
  * Compares arm a with arm b by their differences, seed by seed and item by item. Throws `RangeError` when metric, seeds, tasks or numbers of items are not
- * those of the other.
+ * those of the other, and when they were measured on different devices or versions.
  *
  * @example
  * ```ts
@@ -150,8 +163,20 @@ export function armMean({ label, metric, items, seedless = false }: Outcomes): A
  * console.log(sentenceOf(compare(arm("GPTQ + MCS"), arm("GPTQ"))));
  * ```
  */
-export function compare(a: Outcomes, b: Outcomes): Comparison {
+export function compare(
+  a: Outcomes,
+  b: Outcomes,
+  { acrossPlatforms = false }: { readonly acrossPlatforms?: boolean } = {},
+): Comparison {
   const tasks = checkPairs(a, b);
+  if (a.platform && b.platform && a.platform !== b.platform && !acrossPlatforms) {
+    throw new RangeError(
+      `Cannot compare ${JSON.stringify(a.label)} with ${
+        JSON.stringify(b.label)
+      }: the one was measured on ${a.platform}, the ` +
+        `other on ${b.platform}, and that alone changes numbers; measure both on one, or ask for it with acrossPlatforms`,
+    );
+  }
   const seeds = Math.max(a.seeds.length, b.seeds.length);
   const at = (outcomes: Outcomes, task: string, s: number) =>
     outcomes.items[task][outcomes.items[task].length === 1 ? 0 : s];

@@ -71,7 +71,7 @@ export function rowIdentity(
   model: Model,
   { id, version: taskVersion, seed }: { readonly id: string; readonly version: string; readonly seed: number },
 ) {
-  const { method = "fp", calibration } = model.provenance;
+  const { method = "fp", calibration } = model.provenance, { platform } = model.engine.runtime;
   return {
     method: String(method),
     ...(calibration === undefined ? {} : { calibration: String(calibration) }),
@@ -80,6 +80,7 @@ export function rowIdentity(
     seed,
     taskVersion,
     codeVersion: version,
+    ...(platform === undefined ? {} : { platform }),
   };
 }
 

@@ -32,6 +32,8 @@ export interface Float32Feed {
 /** A device with its sessions; its products are those of the `Kernels` seam. */
 export interface Runtime extends Products, AsyncDisposable {
   readonly device: Exclude<Device, "auto">;
+  /** What numbers were made on: device, with the name that QUANT_DLLM_GPU gives it, system, and versions. */
+  readonly platform?: string;
   /** A session for a serialised graph and the tensors beside it, freed with the runtime at the latest. It keeps neither array. */
   session(model: Uint8Array, external?: readonly External[], options?: SessionOptions): Promise<Session>;
 }
@@ -39,6 +41,15 @@ export interface Runtime extends Products, AsyncDisposable {
 export interface SessionOptions {
   /** Gives working memory back after every run. By default it is kept for the next one, which large graphs pay for in gigabytes. */
   readonly lean?: boolean;
+}
+
+/** Two kinds of GPU give two numbers, and no permission but all of them lets a programme read which it is: users say it in QUANT_DLLM_GPU. */
+function platformOf(device: string): string {
+  const variable = "QUANT_DLLM_GPU";
+  const may = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  const gpu = device === "cpu" ? undefined : may ? Deno.env.get(variable) : undefined;
+  const { os, arch } = Deno.build, versions = `deno ${Deno.version.deno}, onnxruntime ${ort.env.versions.common}`;
+  return `${device}${gpu ? ` (${gpu})` : ""}, ${os} ${arch}, ${versions}`;
 }
 
 ort.env.logLevel = "fatal"; // Failures come back as errors; the native log would repeat them on stderr.
@@ -117,10 +128,13 @@ async function probe(device: Exclude<Device, "auto">, threads: number): Promise<
 const among = { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" };
 
 class OnnxRuntime implements Runtime {
+  readonly platform: string;
   readonly #sessions = new Set<OnnxSession>();
   readonly #products = new Map<string, Promise<Session>>();
 
-  constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {}
+  constructor(readonly device: Exclude<Device, "auto">, readonly threads: number) {
+    this.platform = platformOf(device);
+  }
 
   session(
     model: Uint8Array,

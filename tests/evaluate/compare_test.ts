@@ -163,6 +163,29 @@ Deno.test("outcomes are what measurements of one arm kept, by seed and task", ()
   for (const [list, message] of bad) assertThrows(() => outcomesOf(list, { metric: "accuracy" }), RangeError, message);
 });
 
+Deno.test("what was measured on different devices or versions is not compared, unless that is asked for", () => {
+  const arm = (label: string, platform?: string) => ({
+    ...{ label, metric: "accuracy" as const, seeds: [1, 2, 3, 4, 5] },
+    ...{ items: { a: [1, 2, 3, 4, 5].map((s) => [s % 2, 1, 0, 1]) }, platform },
+  });
+  const [one, two] = [arm("one", "cuda (H100)"), arm("two", "cuda (A100)")];
+  assertThrows(() => compare(one, two), RangeError, "the one was measured on cuda (H100), the other on cuda (A100)");
+  assertEquals(compare(one, two, { acrossPlatforms: true }).difference, 0);
+  assertEquals(compare(one, arm("three", "cuda (H100)")).difference, 0);
+  assertEquals(compare(one, arm("older rows")).difference, 0);
+  const measured = (seed: number, platform: string): Measurement => ({
+    ...{ label: "arm", seed, linears: [], items: { a: [1, 0] } },
+    rows: [{
+      ...{ method: "m", task: "a", metric: "accuracy", value: 0.5, n: 2, standardError: 0, bitsPerWeight: 2, seed },
+      ...{ taskVersion: "1", codeVersion: "1", platform },
+    }],
+  });
+  const both = [measured(1, "cpu"), measured(2, "webgpu")];
+  assertThrows(() => outcomesOf(both, { metric: "accuracy" }), RangeError, "measured on cpu; and on webgpu");
+  assertEquals(outcomesOf(both, { metric: "accuracy", acrossPlatforms: true }).platform, undefined);
+  assertEquals(outcomesOf([both[0]], { metric: "accuracy" }).platform, "cpu");
+});
+
 Deno.test("sentences: what is better, by how much, how sure, from what", () => {
   const c = {
     ...compare(good, poor),
