@@ -1,0 +1,228 @@
+/**
+ * Runs one of the paper's experiments: `deno task table1`, `figure3` or `ablations`. Each model is quantised by each method and evaluated on each group of
+ * tasks by the commands that a user would type; what is there already, also in part, is not made again.
+ */
+import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import { join, resolve } from "@std/path";
+import { knowsNanoWorld, openCheckpoint, type Row, table } from "quant-dllm";
+import { count, deviceOption, main, oneOf, readOptions, refuse, seedOption, standWhereUserStands } from "./cli.ts";
+import { type ModelKind, type Recipe, type RecipeMethod, recipes, type RecipeTasks } from "./recipe_values.ts";
+
+const options = readOptions("deno task table1|figure3|ablations [options]", {
+  models: { default: "", help: "folders or ids of the Hub with commas between; the paper's by default" },
+  methods: { default: "", help: "labels of the recipe's methods with commas between; all by default" },
+  data: { default: "hub", help: "of the tasks: hub, or a folder (see deno task evaluate)" },
+  limit: { default: "auto", help: "items per task; auto: all, or 200 of the testbed's", check: count("auto") },
+  seed: seedOption("of calibration windows and masks"),
+  device: deviceOption,
+  out: { default: "", help: "folder; results/recipes/NAME", path: true },
+  plan: { default: false, help: "show what would be run and what it takes, and stop" },
+}, 1);
+
+const names = Object.keys(recipes) as (keyof typeof recipes)[];
+
+interface Arm {
+  readonly model: string;
+  readonly kind: ModelKind;
+  readonly method: RecipeMethod;
+  readonly tasks: readonly RecipeTasks[];
+  readonly folder: string;
+}
+
+const slug = (text: string) => text.replaceAll(/[^\w.-]+/g, "_").replace(/^_+/, "");
+const folderOf = (out: string, model: string, { label }: RecipeMethod) => join(out, slug(model), slug(label));
+
+/** By its tokenizer and its name: nothing but small files is read. */
+async function kindOf(model: string): Promise<ModelKind> {
+  if (!/^[\w.-]+\/[\w.-]+$/.test(model) || await isFolder(model)) {
+    const { tokenizer, architecture } = await openCheckpoint(model);
+    if (tokenizer && knowsNanoWorld(tokenizer)) return "testbed";
+    return architecture.logitShift ? "dream" : "llada";
+  }
+  return /dream/i.test(model) ? "dream" : "llada";
+}
+
+const isFolder = (path: string) => Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
+
+function quantizeArgs({ model, kind, method, folder }: Arm): string[] | undefined {
+  const own = method.instead?.[kind] ?? method.options;
+  if (!own) return undefined;
+  const text = kind === "testbed" ? ["--calibration", "nanoworld"] : [];
+  return [model, "--out", join(folder, "model"), "--preset", "paper", ...text, ...own, ...common()];
+}
+
+function evaluateArgs(arm: Arm, { names, options: own }: RecipeTasks): string[] {
+  const subject = quantizeArgs(arm) ? join(arm.folder, "model") : arm.model;
+  const limit = options.limit === "auto" ? [] : ["--limit", options.limit];
+  const field = arm.kind === "testbed" ? [] : ["--data", options.data];
+  const out = ["--out", join(arm.folder, "harness")];
+  return [subject, "--tasks", names.join(","), ...own, ...field, ...out, ...limit, ...common()];
+}
+
+const common = () => ["--seed", options.seed, "--device", options.device];
+
+/** What an arm runs, and what that takes: hours where the model is at hand, function evaluations elsewhere. */
+async function planOf(arm: Arm): Promise<string> {
+  const { model, kind, method, tasks, folder } = arm;
+  const thousands = tasks.reduce((sum, task) => sum + task.thousands, 0);
+  const args = quantizeArgs(arm), lines = [`${model}, ${method.label}`];
+  const isThere = await isFolder(model);
+  if (args && await exists(join(folder, "model", "config.json"))) lines.push("  quantised already");
+  else if (args && isThere) {
+    const { stdout } = await deno("quantize", [...args, "--plan"], "null");
+    const { totalSeconds, outputBytes } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+    lines.push(`  quantize: about ${timeOf(totalSeconds)}, ${(outputBytes / 1e9).toPrecision(2)} GB`);
+  } else if (args) lines.push("  quantize: its plan is told when the checkpoint is downloaded");
+  const open = [];
+  for (const task of tasks) if (!await exists(rowsFile(arm, task))) open.push(...task.names);
+  lines.push(
+    open.length === 0
+      ? "  evaluated already"
+      : `  evaluate: ${open.join(", ")}; of all tasks ${thousands.toFixed(0)} thousand function evaluations` +
+        (kind === "testbed" ? " of short sequences" : ""),
+  );
+  return lines.join("\n");
+}
+
+const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+
+/** The rows of a group of tasks under the options that they were made with. */
+function rowsFile(arm: Arm, tasks: RecipeTasks): string {
+  const key = createHash("sha256").update(JSON.stringify(evaluateArgs(arm, tasks))).digest("hex").slice(0, 12);
+  return join(arm.folder, `rows-${key}.json`);
+}
+
+async function run(arm: Arm): Promise<Row[]> {
+  const args = quantizeArgs(arm);
+  if (args && !await exists(join(arm.folder, "model", "config.json"))) await deno("quantize", args);
+  const rows: Row[] = [];
+  for (const tasks of arm.tasks) {
+    const file = rowsFile(arm, tasks);
+    if (!await exists(file)) {
+      await Deno.mkdir(arm.folder, { recursive: true });
+      const { stdout } = await deno("evaluate", evaluateArgs(arm, tasks));
+      const part = `${file}.part`;
+      await Deno.writeTextFile(part, stdout.trim().split("\n").at(-1)!);
+      await Deno.rename(part, file);
+    }
+    const read = JSON.parse(await Deno.readTextFile(file)) as { readonly rows: readonly Row[] };
+    rows.push(...read.rows.map((row) => ({ ...row, model: arm.model, label: arm.method.label })));
+  }
+  return rows;
+}
+
+/** Runs a task of this project; its progress is shown. Throws `Error` that names the command where it fails. */
+async function deno(task: string, args: readonly string[], stderr: "inherit" | "null" = "inherit") {
+  if (stderr === "inherit") console.error(`\ndeno task ${task} ${args.join(" ")}`);
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "--config", fileURLToPath(new URL("../deno.json", import.meta.url)), task, ...args],
+    stdout: "piped",
+    stderr,
+  });
+  const { success, code, stdout } = await command.output();
+  if (!success) {
+    throw new Error(
+      `deno task ${task} ${args.join(" ")} ended with ${code}; the same command goes on where this one was`,
+    );
+  }
+  return { stdout: new TextDecoder().decode(stdout) };
+}
+
+/** What counts as a task's accuracy, the first that it has. */
+const accuracies = [
+  /^acc(uracy)?$/,
+  /^exact_match, (flexible|get-answer|remove)/,
+  /^exact_match/,
+  /^pass@1|^pass_at_1/,
+];
+
+async function report(
+  { title, means }: Recipe,
+  arms: readonly Arm[],
+  rows: readonly Row[],
+  out: string,
+): Promise<void> {
+  const cells: Row[] = [];
+  for (const { model, method: { label }, tasks } of arms) {
+    const own = rows.filter((row) => row.model === model && row.label === label);
+    const found = tasks.flatMap(({ names }) => names).map((name) => ({
+      ...scoreOf(own, name),
+      task: name,
+      model,
+      label,
+    }));
+    cells.push(...found);
+    for (const [mean, names] of Object.entries(means)) {
+      const parts = found.filter(({ task }) => names.includes(task));
+      if (parts.length === 0) continue;
+      const value = parts.reduce((sum, row) => sum + row.value, 0) / parts.length;
+      const standardError = Math.sqrt(parts.reduce((sum, row) => sum + row.standardError ** 2, 0)) / parts.length;
+      cells.push({ ...parts[0], task: mean, value, standardError });
+    }
+  }
+  const shown = table(cells, {
+    row: ["model", "label"],
+    column: "task",
+    scale: 100,
+    digits: 1,
+    caption: `${title}, %`,
+  });
+  await Deno.writeTextFile(join(out, "rows.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  await Deno.writeTextFile(join(out, "report.md"), `# ${title}\n\n${shown.toMarkdown()}\n`);
+  console.error(`\n${shown.toText()}\n\nReport: ${out}/report.md`);
+  console.log(JSON.stringify({ rows: rows.length, out }));
+}
+
+/** The accuracy of a task, or of a group by its own row or the mean of its tasks. */
+function scoreOf(rows: readonly Row[], name: string): Row {
+  for (const metric of accuracies) {
+    const own = rows.find((row) => row.task === name && metric.test(row.metric));
+    if (own) return own;
+  }
+  const parts = rows.filter((row) =>
+    row.task.startsWith(`${name}_`) && accuracies.some((metric) => metric.test(row.metric))
+  );
+  if (parts.length === 0) {
+    throw new RangeError(`There is no accuracy of ${name} among ${rows.map(({ task }) => task).join(", ")}`);
+  }
+  const n = parts.reduce((sum, row) => sum + row.n, 0);
+  const value = parts.reduce((sum, row) => sum + row.n * row.value, 0) / n;
+  const standardError = Math.sqrt(parts.reduce((sum, row) => sum + (row.n * row.standardError) ** 2, 0)) / n;
+  return { ...parts[0], task: name, value, standardError, n };
+}
+
+function timeOf(seconds: number): string {
+  return seconds < 90
+    ? `${Math.ceil(seconds)} s`
+    : seconds < 5400
+    ? `${Math.ceil(seconds / 60)} min`
+    : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+await main(async () => {
+  const wrong = oneOf(...names)(options._[0]);
+  if (wrong) refuse(`There is no recipe ${JSON.stringify(options._[0])}: wanted ${wrong}`);
+  const recipe: Recipe = recipes[options._[0] as keyof typeof recipes];
+  const out = resolve(options.out || `results/recipes/${options._[0]}`);
+  standWhereUserStands();
+  const models = options.models ? options.models.split(",") : recipe.models;
+  const labels = options.methods ? options.methods.split(",") : recipe.methods.map(({ label }) => label);
+  const methods = labels.map((label) =>
+    recipe.methods.find((m) => m.label === label) ??
+      refuse(`--methods has ${JSON.stringify(label)}, wanted of ${recipe.methods.map((m) => m.label).join(", ")}`)
+  );
+  const arms: Arm[] = [];
+  for (const model of models) {
+    const kind = await kindOf(model);
+    for (const method of methods) {
+      arms.push({ model, kind, method, tasks: recipe.tasks[kind], folder: folderOf(out, model, method) });
+    }
+  }
+  console.error(`${recipe.title}\n`);
+  for (const arm of arms) console.error(await planOf(arm));
+  if (options.plan) return console.log(JSON.stringify({ arms: arms.length, out }));
+  const rows: Row[] = [];
+  for (const arm of arms) rows.push(...await run(arm));
+  await report(recipe, arms, rows, out);
+});
