@@ -88,6 +88,19 @@ Deno.test("slim-llm: the searched range loses no more than the plain one, and sa
   assert(loss(w, fitted(w, 2, { marks, salient: 50 }).q, counted) <= loss(w, fitted(w, 2).q, counted));
 });
 
+Deno.test("slim-llm: salience is w² H_jj where inputs are independent, and what is salient loses less when it counts", async () => {
+  const random = rng(13), loud = 5, H = matrix64(GROUP, GROUP), X = matrix(64, GROUP);
+  for (let j = 0; j < GROUP; j++) H.data[j * (GROUP + 1)] = j === loud ? 1e4 : 1;
+  for (let k = 0; k < X.data.length; k++) X.data[k] = (k % GROUP === loud ? 100 : 1) * random.normal();
+  const W = matrix(ROWS, GROUP, Float32Array.from({ length: ROWS * GROUP }, random.normal));
+  const lost = async (salient: number) => {
+    const Q = dequantize(await slimLlm({ bits: 2, group: GROUP, salient }).quantize({ name: "up", W, X, H })).data;
+    return Q.reduce((sum, q, k) => k % GROUP === loud ? sum + (q - W.data[k]) ** 2 : sum, 0);
+  };
+  const [plain, counted] = [await lost(1), await lost(1000)];
+  assert(counted < 0.9 * plain, `${counted}, ${plain}`);
+});
+
 Deno.test("slim-llm: one bit is the mean and the mean size, or the mean distance from the mean", () => {
   const w = [1, 2, 3, 6];
   assertEquals(Array.from(fitted(w, 1).q), [0, 0, 6, 6]);

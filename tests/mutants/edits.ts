@@ -33,8 +33,11 @@ export function editsOf(file: string, text: string): Omit<Edit, "tests">[] {
   const lines = text.split("\n"), codes = masked.split("\n");
   lines.forEach((line, i) => {
     if (/^\s*(import|export (type|interface)|type |interface |readonly |throw )/.test(line)) return;
+    // A type before the value of a constant is none of what runs.
+    const typed = /^\s*(?:export )?const \w+: .* = /.exec(codes[i])?.[0].length ?? 0;
     for (const [find, put] of operators) {
       for (const { index, 0: found } of codes[i].matchAll(find)) {
+        if (index < typed - 3) continue;
         const end = put === " <= " && codes[i].match(loopEnd);
         const changed = end && index + found.length === end[1].length
           ? `${line.slice(0, end[1].length)}${line.slice(end[1].length, end[0].length - 1)} - 1${

@@ -37,6 +37,9 @@ Deno.test("a plan for a method that reads no data counts none, also where a cali
   };
   const blind = await planned(false), measured = await planned(true);
   assertEquals([blind.statesBytes, blind.secondsPerBlock.calibration], [0, 0]);
+  // With data it holds a second moment on what calibrates and one on what is held out, and what a solver makes of it: float64 three times and a copy.
+  const { hidden } = model.architecture, more = measured.memoryBytes - measured.statesBytes - blind.memoryBytes;
+  assert(more >= (2 * 4 + 3 * 8 + 4) * hidden ** 2, `${more} bytes for inputs of width ${hidden}`);
   assertEquals(measured.statesBytes, 4 * 8 * 64 * model.architecture.width);
   assert(measured.secondsPerBlock.calibration > 0);
 });

@@ -74,7 +74,7 @@ Deno.test("an id of the Hub becomes a packed checkpoint that writes text and exp
         "cpu",
       );
       assertEquals(said.code, 0, said.err);
-      assertStringIncludes(said.err, "8 passes");
+      assertStringIncludes(said.err, "8 function evaluations");
     }
     const exported = await script("export", "", `${folder}/packed`, "--format", "hf", "--out", `${folder}/plain`);
     assertEquals(exported.code, 0, exported.err);
