@@ -245,9 +245,14 @@ export function decodingFigure(rows: readonly Row[]) {
   );
 }
 
-/** One line for each model and sampler. */
-export function decodingTable(rows: readonly Row[]): Table {
-  const lines = [...Map.groupBy(rows, ({ label, task }) => `${task}|${label}`).values()].map((own) => {
+/** What README shows. */
+export const usualSampler = usual.name;
+
+/** One line for each model and sampler, or those samplers alone. */
+export function decodingTable(rows: readonly Row[], only = samplers.map(({ name }) => name)): Table {
+  const lines = [
+    ...Map.groupBy(rows.filter(({ task }) => only.includes(task)), ({ label, task }) => `${task}|${label}`).values(),
+  ].map((own) => {
     const cell = (metric: string, scale: number, digits: number) => {
       const { value, standardError } = own.find((row) => row.metric === metric)!;
       return `${(scale * value).toFixed(digits)} ± ${(scale * standardError).toFixed(digits)}`;

@@ -5,6 +5,7 @@
 import { join } from "@std/path";
 import { decodeRows } from "quant-dllm";
 import { main, readOptions } from "./cli.ts";
+import { decodingClaims, decodingTable, usualSampler } from "./decoding_study.ts";
 import { orderingLines, placesTable } from "./method_places.ts";
 import { methodsTable } from "./methods_report.ts";
 import { claims, mainTable, pairLines, sizeOptionsTable } from "./tables.ts";
@@ -20,6 +21,7 @@ const options = readOptions("deno task figures [options]", {
   },
   second: { default: "", help: "folder of a finished `deno task reproduce --study second-world`", path: true },
   methods: { default: "", help: "folder of a finished `deno task methods`", path: true },
+  decoding: { default: "", help: "folder of a finished `deno task reproduce --study decoding`", path: true },
   results: { default: "data/results", help: "where the published rows and figures are", path: true },
   readme: { default: "README.md", help: "file with the markers <!-- table1 --> and <!-- /table1 -->", path: true },
 });
@@ -50,6 +52,13 @@ await main(async () => {
     }
     const figure = "figures/methods-front.svg";
     await Deno.copyFile(join(options.methods, figure), join(results, figure));
+  }
+  if (options.decoding) {
+    for (const file of ["means.jsonl", "verdicts.jsonl"]) {
+      await Deno.copyFile(join(options.decoding, file), join(results, `decoding_${file}`));
+    }
+    const figure = "figures/decoding.svg";
+    await Deno.copyFile(join(options.decoding, figure), join(results, figure));
   }
   for (const file of second ? ["means.jsonl", "verdicts.jsonl"] : []) {
     await Deno.copyFile(join(second, file), join(results, `second_world_${file}`));
@@ -85,6 +94,8 @@ await main(async () => {
   fill("methods", methodsTable(methods).toMarkdown());
   fill("methods claims", pairLines(methodVerdicts).join("\n"));
   fill("orderings", orderingLines(methodVerdicts));
+  fill("decoding", decodingTable(await read("decoding_means.jsonl"), [usualSampler]).toMarkdown());
+  fill("decoding claims", decodingClaims(await judged("decoding_verdicts.jsonl")));
   fill("sizes", sizeOptionsTable(await read("size_options.jsonl")).toMarkdown());
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));

@@ -22,6 +22,10 @@ const names = [
   "05_ablations",
   "06_from_layer_error_to_the_models_loss",
   "07_all_methods_at_equal_bits",
+  "08_generation_step_by_step",
+  "09_parallel_decoding_tradeoff",
+  "10_table1",
+  "11_figure3",
 ];
 const files = names.map((name) => {
   const text = Deno.readTextFileSync(`notebooks/${name}.ipynb`);

@@ -1,6 +1,8 @@
 /** What the project promises about itself: its table comes from rows, its tasks ask for little, its checkpoint is what README says. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeRows, loadModel, sizeOf } from "quant-dllm";
+import { decodingClaims, decodingTable, usualSampler } from "../scripts/decoding_study.ts";
+import { orderingLines, placesTable } from "../scripts/method_places.ts";
 import { methodsTable } from "../scripts/methods_report.ts";
 import { claims, mainTable, pairLines, sizeOptionsTable } from "../scripts/tables.ts";
 import { secondWorldText, tuningClaims, tuningTable } from "../scripts/tuning_tables.ts";
@@ -52,7 +54,21 @@ Deno.test("README: what it says of the methods of the field is rendered from tha
   const lines = (await Deno.readTextFile(`${results}/methods_verdicts.jsonl`)).split("\n").filter(Boolean);
   const sentences = pairLines(lines.map((line) => JSON.parse(line) as Verdict)).join("\n");
   assertEquals(flat(readme.split(/<!-- \/?methods claims -->/)[1]), flat(sentences));
-  const table = methodsTable(decodeRows(await Deno.readTextFile(path), path)).toMarkdown();
+  const means = decodeRows(await Deno.readTextFile(path), path),
+    verdicts = lines.map((line) => JSON.parse(line) as Verdict);
+  for (const table of [methodsTable(means), placesTable(means)]) {
+    for (const line of table.toMarkdown().split("\n")) assertStringIncludes(flat(readme), flat(line));
+  }
+  assertEquals(flat(readme.split(/<!-- \/?orderings -->/)[1]), flat(orderingLines(verdicts)));
+});
+
+Deno.test("README: what it says of decoding is rendered from that study, and nothing else", async () => {
+  const flat = (text: string) => plain(text).replaceAll(/\s+/g, " ").trim();
+  const readme = await Deno.readTextFile("README.md"), path = `${results}/decoding_means.jsonl`;
+  const lines = (await Deno.readTextFile(`${results}/decoding_verdicts.jsonl`)).split("\n").filter(Boolean);
+  const sentences = decodingClaims(lines.map((line) => JSON.parse(line) as Verdict));
+  assertEquals(flat(readme.split(/<!-- \/?decoding claims -->/)[1]), flat(sentences));
+  const table = decodingTable(decodeRows(await Deno.readTextFile(path), path), [usualSampler]).toMarkdown();
   for (const line of table.split("\n")) assertStringIncludes(flat(readme), flat(line));
 });
 
