@@ -45,7 +45,8 @@ const options = readOptions("deno task reproduce [options]", {
   },
   launcher: {
     default: "local",
-    help: "where arms are measured: local, or slurm (a job array; the folder of --out must be seen by all nodes)",
+    help:
+      "where arms are measured: local, or slurm (a job array; all nodes must see the folder of --out; --device is theirs)",
     check: oneOf("local", "slurm"),
   },
   "slurm-options": {
@@ -92,9 +93,11 @@ await main(async () => {
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
-  await using model = await loadModel(location, { device: options.device as Device });
+  // Nodes may have a device that this machine has not: it only names the arms, and reports.
+  const ofNodes = options.launcher === "slurm" && options.device !== "auto" ? options.device as Device : undefined;
+  await using model = await loadModel(location, { device: ofNodes ? "cpu" : options.device as Device });
   const { plan: whole, scale, arms } = planOf(name, model);
-  const { device } = model.engine.runtime;
+  const device = ofNodes ?? model.engine.runtime.device;
   const inputs = await armInputs({
     ...{ model: location, device, corpus: calibrationFile(study), length: calibrationLength },
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
@@ -129,7 +132,12 @@ await main(async () => {
       },
       onProgress: (done: number, latest: ArmRequest) => progress.update(before + done, titleOf(latest)),
     };
-    const requests = open.map(({ place, seed, name }) => ({ arm: place, seed, key: keyOf(name) }));
+    const requests = open.map(({ place, seed, name }) => ({
+      arm: place,
+      seed,
+      key: keyOf(name),
+      title: titleOf({ arm: place, seed }),
+    }));
     if (options.launcher === "local") await measureAll(requests, { ...work, count });
     else {
       const sbatch = options["slurm-options"].split(" ").filter(Boolean);
@@ -138,7 +146,7 @@ await main(async () => {
   } catch (error) {
     if (!signal.aborted) throw error;
     const done = wanted.filter(({ name }) => measured.has(name)).length;
-    const jobs = options.launcher === "slurm" ? " (the jobs go on)" : "";
+    const jobs = options.launcher === "slurm" ? ` (the jobs go on; scancel $(cat ${out}/slurm/job) ends them)` : "";
     throw new Error(`stopped after ${done} of ${wanted.length} arms${jobs}; run the same command to go on`);
   }
   progress.finish("all arms measured");
