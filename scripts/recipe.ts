@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { join, resolve } from "@std/path";
 import { knowsNanoWorld, openCheckpoint, type Row, table } from "quant-dllm";
 import { count, deviceOption, main, oneOf, readOptions, refuse, seedOption, standWhereUserStands } from "./cli.ts";
+import { acrossOption, checkOneDevice } from "./one_device.ts";
 import { type ArmPlan, passesOf, planLines, sumOf, timeOf } from "./recipe_plan.ts";
 import { type ModelKind, type Recipe, type RecipeMethod, recipes, type RecipeTasks } from "./recipe_values.ts";
 
@@ -18,6 +19,7 @@ const options = readOptions("deno task table1|figure3|ablations [options]", {
   seed: seedOption("of calibration windows and masks"),
   device: deviceOption,
   out: { default: "", help: "folder; results/recipes/NAME", path: true },
+  "across-devices": acrossOption,
   plan: { default: false, help: "show what would be run and what it takes, and stop" },
 }, 1);
 
@@ -80,7 +82,7 @@ async function planOf(arm: Arm): Promise<ArmPlan> {
   const args = quantizeArgs(arm), isDone = !args || await exists(join(folder, "model", "config.json"));
   const about = { model, label: method.label, tasks: open.map(({ name }) => name), passes };
   if (!await isFolder(model)) return isDone ? { ...about, quantizeSeconds: 0 } : about;
-  const tokenSeconds = await speedOf(model, kind), evaluateSeconds = tokens * tokenSeconds;
+  const evaluateSeconds = tokens === 0 ? 0 : tokens * await speedOf(model, kind);
   if (isDone) return { ...about, quantizeSeconds: 0, evaluateSeconds, outputBytes: 0, diskBytes: 0 };
   const { totalSeconds, outputBytes, diskBytes } = await quantizationPlan(args);
   return { ...about, quantizeSeconds: totalSeconds, evaluateSeconds, outputBytes, diskBytes };
@@ -251,5 +253,6 @@ await main(async () => {
   if (options.plan) return console.log(JSON.stringify({ arms: arms.length, out, plans }));
   const rows: Row[] = [];
   for (const arm of arms) rows.push(...await run(arm));
+  checkOneDevice(rows, { across: options["across-devices"] });
   await report(recipe, arms, rows, out);
 });

@@ -19,6 +19,7 @@ import {
   studyNames,
 } from "./plans.ts";
 import { decodingFull, decodingQuick, decodingStudy } from "./decoding_study.ts";
+import { acrossOption, checkOneDevice } from "./one_device.ts";
 import { secondWorldRemedy } from "./second_world.ts";
 import { writeMethodsReport } from "./methods_report.ts";
 import { writeReport } from "./reproduce_report.ts";
@@ -54,10 +55,7 @@ const options = readOptions("deno task reproduce [options]", {
     help: 'options of sbatch, with spaces between: --slurm-options="--partition=gpu --time=60"',
   },
   device: deviceOption,
-  "across-devices": {
-    default: false,
-    help: "report also on arms that were measured on several devices, or with several versions of Deno and onnxruntime",
-  },
+  "across-devices": acrossOption,
   model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's", path: true },
   out: {
     default: "",
@@ -150,7 +148,8 @@ await main(async () => {
     throw new Error(`stopped after ${done} of ${wanted.length} arms${jobs}; run the same command to go on`);
   }
   progress.finish("all arms measured");
-  checkOneDevice(wanted.map(({ name }) => measured.get(name)!));
+  const all = wanted.flatMap(({ name }) => measured.get(name)!.rows);
+  checkOneDevice(all, { across: options["across-devices"] });
   // As a study asked for it: its own label and tasks.
   const find = (arm: Arm, seed: number): Measurement => {
     const { rows, items, ...rest } = measured.get(identity(arm, seed))!;
@@ -175,16 +174,6 @@ async function decoding(): Promise<void> {
   const seeds = options.seeds ? Array.from({ length: Number(options.seeds) }, (_, i) => i + 1) : base.seeds;
   await using model = await loadModel(location, { device: options.device as Device });
   await decodingStudy(model, { out, scale: { ...base, seeds }, signal: interruptSignal() });
-}
-
-/** Refuses to compare what was measured on different devices, or with other versions, unless that is asked for. Arms of older versions do not say. */
-function checkOneDevice(measurements: readonly Measurement[]): void {
-  const platforms = new Set(measurements.flatMap(({ rows }) => rows.flatMap(({ platform }) => platform ?? [])));
-  if (platforms.size < 2 || options["across-devices"]) return;
-  throw new RangeError(
-    `Cannot compare arms that were measured on ${[...platforms].join("; and on ")}: that alone changes numbers; ` +
-      "measure all on one in another folder (--out), or pass --across-devices",
-  );
 }
 
 /** The second world's model is made, not shipped. */

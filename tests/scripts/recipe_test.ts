@@ -126,6 +126,19 @@ Deno.test("a recipe runs on the testbed; what is there is not made again, and a 
     assertFalse(/deno task (quantize|evaluate)/.test(again.stderr), again.stderr);
     assertEquals(await Deno.readTextFile(`${folder}/out/rows.jsonl`), text);
 
+    // One of its rows from another device: the table is made where that is asked for only.
+    for await (const { name } of Deno.readDir(`${folder}/out/data_nano-llada/RSR`)) {
+      const path = `${folder}/out/data_nano-llada/RSR/${name}`;
+      if (!name.startsWith("rows-")) continue;
+      const moved = (await Deno.readTextFile(path)).replaceAll('"platform":"cpu,', '"platform":"cuda (H100),');
+      await Deno.writeTextFile(path, moved);
+    }
+    const refused = await run(...command);
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.stderr, "and on cuda (H100)");
+    assertStringIncludes(refused.stderr, "pass --across-devices");
+    assertEquals((await run(...command, "--across-devices")).code, 0);
+
     const planned = await run(...given, "--limit", "4", "--device", "cpu", "--out", `${folder}/out`, "--plan");
     const { plans } = JSON.parse(planned.stdout) as { plans: ArmPlan[] };
     assertEquals(plans.map(({ tasks, passes, quantizeSeconds }) => [tasks.join(), passes, quantizeSeconds]), [
