@@ -4,8 +4,10 @@ import { openArms } from "./arms.ts";
 import { readTasks, resultFile } from "./slurm.ts";
 
 const [folder, task] = Deno.args;
-const { data, requests } = await readTasks(folder), { key, ...request } = requests[Number(task)];
-const measureArm = await openArms(data);
+const { data, requests } = await readTasks(folder), { key, title: _, ...request } = requests[Number(task)];
+// Of the node's cores, those that Slurm gives to the task.
+const threads = Number(Deno.env.get("SLURM_CPUS_ON_NODE") ?? data.threads);
+const measureArm = await openArms({ ...data, threads });
 const measurement = await measureArm(request);
 // Under another name first: what is there is whole.
 const part = join(folder, "results", `${key}.${Deno.pid}.part`);

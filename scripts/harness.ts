@@ -20,6 +20,7 @@ import {
   type Score,
   sentenceOf,
   sizeOf,
+  version,
 } from "quant-dllm";
 import { count, meter, number, type Option, refuse, whole } from "./cli.ts";
 
@@ -59,6 +60,10 @@ export const harnessOptions = {
     help: "results file of another model on the same tasks and seed: tells the difference, row by row",
     path: true,
   },
+  "across-devices": {
+    default: false,
+    help: "compare with --against also where it ran on another device or other versions",
+  },
   "run-code": { default: false, help: "run code answers, in a Python confined by Landlock and seccomp" },
   together: { default: "8", help: "sequences in one pass: what memory allows, no part of the results", check: count() },
 } satisfies Record<string, Option>;
@@ -91,7 +96,16 @@ export async function harness(
   options: Values & { readonly seed: string; readonly limit: string; readonly device: string },
   signal: AbortSignal,
 ): Promise<{ readonly rows: Row[]; readonly results: string }> {
-  const tasks = harnessTasks(names);
+  const tasks = harnessTasks(names), { platform } = model.engine.runtime;
+  const acrossPlatforms = options["across-devices"];
+  const other = options.against === "" ? undefined : await readHarnessRun(options.against);
+  // Before hours are spent on what would be refused after them.
+  if (other?.platform && platform && other.platform !== platform && !acrossPlatforms) {
+    refuse(
+      `--against ${options.against} was measured on ${other.platform}, and this is ${platform}, which alone changes numbers; ` +
+        "measure both on one, or pass --across-devices",
+    );
+  }
   const optional = (text: string) => text === "auto" ? undefined : Number(text);
   const progress = meter("evaluate", tasks.length, "tasks");
   const method = String(model.provenance.method ?? "fp");
@@ -115,20 +129,24 @@ export async function harness(
     out: options.out,
     together: Number(options.together),
     about: { method, ...sizeOf(model) },
-    device: options.device,
+    device: model.engine.runtime.device,
+    platform,
     signal,
     onProgress: ({ task, done, total, index, seconds }) =>
       progress.update(index + done / total, `${task} ${done} of ${total}${seconds ? `, ${timeOf(seconds)} left` : ""}`),
   });
   progress.finish();
-  if (options.against !== "") {
-    const [ours, theirs] = [run, await readHarnessRun(options.against)].map((one, i) =>
-      harnessOutcomes(i === 0 ? model.name : options.against, [one])
-    );
-    console.error(sentenceOf(compare(ours, theirs)));
+  if (other) {
+    const [ours, theirs] = [harnessOutcomes(model.name, [run]), harnessOutcomes(options.against, [other])];
+    console.error(sentenceOf(compare(ours, theirs, { acrossPlatforms })));
   }
   const rows = Object.entries(run.scores).flatMap(([task, scores]) =>
-    scores.map((score) => rowOf(score, { task, method, ...sizeOf(model), seed: run.seed }))
+    scores.map((score) =>
+      rowOf(score, {
+        ...{ task, method, ...sizeOf(model), seed: run.seed, taskVersion: run.versions[task], codeVersion: version },
+        ...(platform === undefined ? {} : { platform }),
+      })
+    )
   );
   return { rows, results: run.results };
 }

@@ -21,7 +21,18 @@ import {
 import { count, number, oneOf, type Option, positiveInteger, refuse } from "./cli.ts";
 
 /** Options that some methods take. */
-type Own = "bits" | "group" | "abmp" | "row-scale-bits" | "alpha" | "rate" | "books" | "book-bits" | "vector" | "fold";
+type Own =
+  | "bits"
+  | "group"
+  | "abmp"
+  | "parts"
+  | "row-scale-bits"
+  | "alpha"
+  | "rate"
+  | "books"
+  | "book-bits"
+  | "vector"
+  | "fold";
 type Typed = Readonly<Record<Own | "method" | "embed-bits" | "head-bits", string>>;
 
 /** What a method is made of, as it was typed and checked. */
@@ -43,10 +54,13 @@ interface Entry {
 
 const upTo = (most: number) => Array.from({ length: most }, (_, i) => i + 1);
 const planes = ["bits", "group", "abmp", "row-scale-bits"] as const, grid = ["bits", "group"] as const;
+/** Of the fit: row-column rescaling, outlier re-weighting. */
+const partsOf = (parts: string) =>
+  parts === "plain" ? { rsr: false, dor: false } as const : parts === "rsr" ? { dor: false } as const : {};
 const profile = (profile: "plus" | "official" | "paper"): Entry => ({
-  takes: planes,
+  takes: [...planes, "parts"],
   bits: upTo(4),
-  make: ({ planes, group }) => daq({ bits: planes, group, profile }),
+  make: ({ planes, group, typed }) => daq({ bits: planes, group, profile, ...partsOf(typed.parts) }),
 });
 
 /** Methods by name. */
@@ -109,6 +123,11 @@ export const methodOptions = {
     default: "0",
     help: "share of blocks that gain and lose a plane, 0 to 0.5 (quant-dllm and levels)",
     check: number({ most: 0.5 }),
+  },
+  parts: {
+    default: "all",
+    help: "of quant-dllm's fit: all, rsr (without the re-weighting of outliers), or plain (without RSR too)",
+    check: oneOf("all", "rsr", "plain"),
   },
   "row-scale-bits": {
     default: "16",

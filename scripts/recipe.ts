@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 import { join, resolve } from "@std/path";
 import { knowsNanoWorld, openCheckpoint, type Row, table } from "quant-dllm";
 import { count, deviceOption, main, oneOf, readOptions, refuse, seedOption, standWhereUserStands } from "./cli.ts";
+import { acrossOption, checkOneDevice } from "./one_device.ts";
+import { type ArmPlan, passesOf, planLines, sumOf, timeOf } from "./recipe_plan.ts";
 import { type ModelKind, type Recipe, type RecipeMethod, recipes, type RecipeTasks } from "./recipe_values.ts";
 
 const options = readOptions("deno task table1|figure3|ablations [options]", {
@@ -17,10 +19,13 @@ const options = readOptions("deno task table1|figure3|ablations [options]", {
   seed: seedOption("of calibration windows and masks"),
   device: deviceOption,
   out: { default: "", help: "folder; results/recipes/NAME", path: true },
+  "across-devices": acrossOption,
   plan: { default: false, help: "show what would be run and what it takes, and stop" },
 }, 1);
 
 const names = Object.keys(recipes) as (keyof typeof recipes)[];
+const recipe = recipeOf(options._[0]);
+const out = resolve(options.out || `results/recipes/${options._[0]}`);
 
 interface Arm {
   readonly model: string;
@@ -52,37 +57,60 @@ function quantizeArgs({ model, kind, method, folder }: Arm): string[] | undefine
   return [model, "--out", join(folder, "model"), "--preset", "paper", ...text, ...own, ...common()];
 }
 
-function evaluateArgs(arm: Arm, { names, options: own }: RecipeTasks): string[] {
+function evaluateArgs(arm: Arm, { tasks, options: own }: RecipeTasks): string[] {
   const subject = quantizeArgs(arm) ? join(arm.folder, "model") : arm.model;
-  const limit = options.limit === "auto" ? [] : ["--limit", options.limit];
+  const limit = limitOf(arm), some = limit === undefined ? [] : ["--limit", String(limit)];
   const field = arm.kind === "testbed" ? [] : ["--data", options.data];
-  const out = ["--out", join(arm.folder, "harness")];
-  return [subject, "--tasks", names.join(","), ...own, ...field, ...out, ...limit, ...common()];
+  const out = ["--out", join(arm.folder, "harness")], names = tasks.map(({ name }) => name).join(",");
+  return [subject, "--tasks", names, ...own, ...field, ...out, ...some, ...common()];
 }
 
 const common = () => ["--seed", options.seed, "--device", options.device];
 
-/** What an arm runs, and what that takes: hours where the model is at hand, function evaluations elsewhere. */
-async function planOf(arm: Arm): Promise<string> {
-  const { model, kind, method, tasks, folder } = arm;
-  const thousands = tasks.reduce((sum, task) => sum + task.thousands, 0);
-  const args = quantizeArgs(arm), lines = [`${model}, ${method.label}`];
-  const isThere = await isFolder(model);
-  if (args && await exists(join(folder, "model", "config.json"))) lines.push("  quantised already");
-  else if (args && isThere) {
-    const { stdout } = await deno("quantize", [...args, "--plan"], "null");
-    const { totalSeconds, outputBytes } = JSON.parse(stdout.trim().split("\n").at(-1)!);
-    lines.push(`  quantize: about ${timeOf(totalSeconds)}, ${(outputBytes / 1e9).toPrecision(2)} GB`);
-  } else if (args) lines.push("  quantize: its plan is told when the checkpoint is downloaded");
+/** Items per task; undefined for all. */
+function limitOf({ kind }: Arm): number | undefined {
+  if (options.limit !== "auto") return Number(options.limit);
+  return kind === "testbed" ? 200 : undefined;
+}
+
+/** What an arm will take: hours and bytes where the checkpoint is a folder, forward passes in any case. Nothing is downloaded for it. */
+async function planOf(arm: Arm): Promise<ArmPlan> {
+  const { model, kind, method, folder } = arm;
   const open = [];
-  for (const task of tasks) if (!await exists(rowsFile(arm, task))) open.push(...task.names);
-  lines.push(
-    open.length === 0
-      ? "  evaluated already"
-      : `  evaluate: ${open.join(", ")}; of all tasks ${thousands.toFixed(0)} thousand function evaluations` +
-        (kind === "testbed" ? " of short sequences" : ""),
-  );
-  return lines.join("\n");
+  for (const group of arm.tasks) if (!await exists(rowsFile(arm, group))) open.push(...group.tasks);
+  const { passes, tokens } = passesOf(open, limitOf(arm));
+  const args = quantizeArgs(arm), isDone = !args || await exists(join(folder, "model", "config.json"));
+  const about = { model, label: method.label, tasks: open.map(({ name }) => name), passes };
+  if (!await isFolder(model)) return isDone ? { ...about, quantizeSeconds: 0 } : about;
+  const evaluateSeconds = tokens === 0 ? 0 : tokens * await speedOf(model, kind);
+  if (isDone) return { ...about, quantizeSeconds: 0, evaluateSeconds, outputBytes: 0, diskBytes: 0 };
+  const { totalSeconds, outputBytes, diskBytes } = await quantizationPlan(args);
+  return { ...about, quantizeSeconds: totalSeconds, evaluateSeconds, outputBytes, diskBytes };
+}
+
+interface QuantizationPlan {
+  readonly totalSeconds: number;
+  readonly tokenSeconds: number;
+  readonly outputBytes: number;
+  readonly diskBytes: number;
+}
+
+async function quantizationPlan(args: readonly string[]): Promise<QuantizationPlan> {
+  const { stdout } = await deno("quantize", [...args, "--plan"], "null");
+  return JSON.parse(stdout.trim().split("\n").at(-1)!);
+}
+
+const speeds = new Map<string, number>();
+
+/** Seconds that a token takes through the blocks of a model here, from the plan of a method that reads data. */
+async function speedOf(model: string, kind: ModelKind): Promise<number> {
+  let speed = speeds.get(model);
+  if (speed === undefined) {
+    const method = { label: "speed", options: ["--method", "gptq"] };
+    const args = quantizeArgs({ model, kind, method, tasks: [], folder: join(out, "plan") })!;
+    speeds.set(model, speed = (await quantizationPlan(args)).tokenSeconds);
+  }
+  return speed;
 }
 
 const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
@@ -146,7 +174,7 @@ async function report(
   const cells: Row[] = [];
   for (const { model, method: { label }, tasks } of arms) {
     const own = rows.filter((row) => row.model === model && row.label === label);
-    const found = tasks.flatMap(({ names }) => names).map((name) => ({
+    const found = tasks.flatMap(({ tasks }) => tasks).map(({ name }) => ({
       ...scoreOf(own, name),
       task: name,
       model,
@@ -192,19 +220,13 @@ function scoreOf(rows: readonly Row[], name: string): Row {
   return { ...parts[0], task: name, value, standardError, n };
 }
 
-function timeOf(seconds: number): string {
-  return seconds < 90
-    ? `${Math.ceil(seconds)} s`
-    : seconds < 5400
-    ? `${Math.ceil(seconds / 60)} min`
-    : `${(seconds / 3600).toFixed(1)} h`;
+function recipeOf(name: string): Recipe {
+  const wrong = oneOf(...names)(name);
+  if (wrong) refuse(`There is no recipe ${JSON.stringify(name)}: wanted ${wrong}`);
+  return recipes[name as keyof typeof recipes];
 }
 
 await main(async () => {
-  const wrong = oneOf(...names)(options._[0]);
-  if (wrong) refuse(`There is no recipe ${JSON.stringify(options._[0])}: wanted ${wrong}`);
-  const recipe: Recipe = recipes[options._[0] as keyof typeof recipes];
-  const out = resolve(options.out || `results/recipes/${options._[0]}`);
   standWhereUserStands();
   const models = options.models ? options.models.split(",") : recipe.models;
   const labels = options.methods ? options.methods.split(",") : recipe.methods.map(({ label }) => label);
@@ -220,9 +242,17 @@ await main(async () => {
     }
   }
   console.error(`${recipe.title}\n`);
-  for (const arm of arms) console.error(await planOf(arm));
-  if (options.plan) return console.log(JSON.stringify({ arms: arms.length, out }));
+  const plans: ArmPlan[] = [];
+  for (const arm of arms) {
+    const plan = await planOf(arm);
+    plans.push(plan);
+    console.error(planLines(plan).join("\n"));
+  }
+  const sum = sumOf(plans);
+  if (sum) console.error(`In all about ${timeOf(sum.seconds)}, ${(sum.bytes / 1e9).toPrecision(2)} GB of disk`);
+  if (options.plan) return console.log(JSON.stringify({ arms: arms.length, out, plans }));
   const rows: Row[] = [];
   for (const arm of arms) rows.push(...await run(arm));
+  checkOneDevice(rows, { across: options["across-devices"] });
   await report(recipe, arms, rows, out);
 });

@@ -11,12 +11,22 @@ export interface RecipeMethod {
 /** Whose protocol a model is evaluated by; the testbed has tasks and a text of its own. */
 export type ModelKind = "llada" | "dream" | "testbed";
 
+/** A task or group by its id, and what its evaluation takes. */
+export interface RecipeTask {
+  readonly name: string;
+  /** All its rows, over `parts` tasks; a limit of items is one of each part. */
+  readonly documents: number;
+  readonly parts?: number;
+  /** Sequences that a row takes through the model. */
+  readonly passes: number;
+  /** Of such a sequence, about. */
+  readonly tokens: number;
+}
+
 /** Tasks that are evaluated with the same options of `deno task evaluate`. */
 export interface RecipeTasks {
-  readonly names: readonly string[];
+  readonly tasks: readonly RecipeTask[];
   readonly options: readonly string[];
-  /** Function evaluations of whole sequences that the tasks take at full length, in thousands. */
-  readonly thousands: number;
 }
 
 export interface Recipe {
@@ -40,6 +50,13 @@ const models = [
 const paper = ["--group", "128", "--bits", "2"];
 const official = (...more: string[]) => ["--method", "quant-dllm-official", ...paper, ...more];
 
+/** Profile, groups and bits of the paper; Dream's models have twice the share of groups that gain and lose a plane. */
+const quantDllm = (label: string, ...more: string[]): RecipeMethod => ({
+  label,
+  options: official("--abmp", "0.05", ...more),
+  instead: { dream: official("--abmp", "0.1", ...more) },
+});
+
 const rivals: readonly RecipeMethod[] = [
   { label: "full precision" },
   { label: "GPTQ", options: ["--method", "gptq", ...paper, "--no-mcs"] },
@@ -50,46 +67,78 @@ const rivals: readonly RecipeMethod[] = [
     // Bits are shared out among four groups of a linear at least, which the testbed's narrow ones have at 64.
     instead: { testbed: ["--method", "slim-llm", "--group", "64", "--bits", "2", "--no-mcs"] },
   },
-  { label: "Quant-dLLM", options: official("--abmp", "0.05"), instead: { dream: official("--abmp", "0.1") } },
+  quantDllm("Quant-dLLM"),
   { label: "levels", options: ["--method", "levels", ...paper] },
 ];
 
-/** 128 masks per option in batches of eight (LLaDA) or 32 (Dream); BBH without examples, as long as the model's script has it. */
-const likelihood = (batch: string, shots: string) => ["--mc-num", "128", "--mc-batch", batch, "--shots", shots];
-const table1Tasks = (batch: string, length: string): readonly RecipeTasks[] => [
-  { names: ["mmlu", "winogrande"], options: likelihood(batch, "5"), thousands: 14 + 324 },
-  {
-    names: ["piqa", "arc_challenge", "arc_easy", "hellaswag"],
-    options: likelihood(batch, "0"),
-    thousands: 471 + 600 + 1217 + 5142,
-  },
-  {
-    names: ["bbh_cot_zeroshot"],
-    options: ["--gen-length", length, "--gen-steps", length, "--gen-block", length],
-    thousands: 6.511 * Number(length),
-  },
-];
-const generated = (names: readonly string[], length: string, block: string, documents: number): RecipeTasks => ({
-  names,
-  options: ["--gen-length", length, "--gen-steps", length, "--gen-block", block, "--run-code"],
-  thousands: documents * Number(length) / 1000,
+/** Masks per option. */
+const masks = 128;
+/** A task of multiple choice: every option under every mask. Options of one token share a sequence, and have one mask. */
+const chosen = (name: string, documents: number, options: number, tokens: number): RecipeTask => ({
+  ...{ name, documents, tokens, passes: options * masks },
 });
-const figure3Tasks: readonly RecipeTasks[] = [
-  generated(["gsm8k"], "256", "32", 1319),
-  generated(["minerva_math"], "256", "64", 5000),
-  generated(["gpqa_main_generative_n_shot"], "64", "64", 448),
-  generated(["humaneval"], "512", "32", 164),
-  generated(["mbpp"], "512", "32", 500),
+const mmlu: RecipeTask = { name: "mmlu", documents: 14042, parts: 57, passes: 1, tokens: 700 };
+const likelihood = (batch: string, shots: string) => [
+  ...["--mc-num", String(masks), "--mc-batch", batch, "--shots", shots],
 ];
 
-const nanoChoices = [
-  "nano_mmlu",
-  "nano_winogrande",
-  "nano_piqa",
-  "nano_arc_challenge",
-  "nano_arc_easy",
-  "nano_hellaswag",
-  "nano_bbh",
+/** A task whose answers are written, a pass per token. */
+interface Written {
+  readonly name: string;
+  readonly documents: number;
+  readonly parts?: number;
+  /** Tokens before the answer, about. */
+  readonly prompt: number;
+  /** Absent: the task's own. */
+  readonly shots?: string;
+  readonly length: number;
+  /** Of LLaDA's sampler; Dream's has none. */
+  readonly block?: number;
+  readonly options?: readonly string[];
+}
+const written = ({ prompt, length, shots, block, options = [], ...task }: Written): RecipeTasks => ({
+  tasks: [{ ...task, passes: length, tokens: prompt + length }],
+  options: [
+    ...["--gen-length", String(length), "--gen-steps", String(length)],
+    ...(block ? ["--gen-block", String(block)] : []),
+    ...(shots ? ["--shots", shots] : []),
+    ...options,
+  ],
+});
+
+/** Masks in batches of eight (LLaDA) or 32 (Dream). BBH is the few-shot group without its examples, as the authors' script asks for it. */
+const table1Tasks = (batch: string, length: number, block?: number): readonly RecipeTasks[] => [
+  { tasks: [mmlu, chosen("winogrande", 1267, 2, 150)], options: likelihood(batch, "5") },
+  {
+    tasks: [
+      chosen("piqa", 1838, 2, 40),
+      chosen("arc_challenge", 1172, 4, 40),
+      chosen("arc_easy", 2376, 4, 35),
+      chosen("hellaswag", 10042, 4, 90),
+    ],
+    options: likelihood(batch, "0"),
+  },
+  written({ name: "bbh_cot_fewshot", documents: 6511, parts: 27, prompt: 100, shots: "0", length, block }),
+];
+
+/** The paper has no script for these. Shots and lengths are those of QDLM's for LLaDA, GPQA's those of LLaDA's authors. */
+const figure3Tasks = (kind: "llada" | "dream"): readonly RecipeTasks[] => {
+  const blocks = (block: number) => kind === "llada" ? { block } : {};
+  const code = { ...blocks(32), length: 512, options: ["--run-code"] };
+  return [
+    written({ name: "gsm8k", documents: 1319, prompt: 700, shots: "4", length: 256, ...blocks(32) }),
+    written({ name: "minerva_math", documents: 5000, parts: 7, prompt: 100, shots: "0", length: 256, ...blocks(64) }),
+    written({ name: "gpqa_main_generative_n_shot", documents: 448, prompt: 1200, length: 64, ...blocks(64) }),
+    written({ name: "humaneval", documents: 164, prompt: 150, shots: "0", ...code }),
+    written({ name: "mbpp", documents: 500, prompt: 600, shots: "3", ...code }),
+  ];
+};
+
+/** The testbed's, whose sequences are short. A choice of several tokens is scored under four masks, one of one token once. */
+const nano = (name: string, passes: number): RecipeTask => ({ name, documents: 400, passes, tokens: 16 });
+const nanoTable1 = [
+  ...["nano_mmlu", "nano_winogrande", "nano_piqa"].map((name) => nano(name, 1)),
+  ...["nano_arc_challenge", "nano_arc_easy", "nano_hellaswag", "nano_bbh"].map((name) => nano(name, 16)),
 ];
 
 export const recipes: Readonly<Record<"table1" | "figure3" | "ablations", Recipe>> = {
@@ -98,20 +147,14 @@ export const recipes: Readonly<Record<"table1" | "figure3" | "ablations", Recipe
     models,
     methods: rivals,
     tasks: {
-      llada: table1Tasks("8", "1024"),
-      dream: table1Tasks("32", "512"),
-      testbed: [{ names: nanoChoices, options: [], thousands: 20 }],
+      llada: table1Tasks("8", 1024, 1024),
+      dream: table1Tasks("32", 512),
+      testbed: [{ tasks: nanoTable1, options: [] }],
     },
     means: {
       mean: [
-        ...nanoChoices,
-        "mmlu",
-        "winogrande",
-        "piqa",
-        "arc_challenge",
-        "arc_easy",
-        "hellaswag",
-        "bbh_cot_zeroshot",
+        ...["mmlu", "winogrande", "piqa", "arc_challenge", "arc_easy", "hellaswag", "bbh_cot_fewshot"],
+        ...nanoTable1.map(({ name }) => name),
       ],
     },
   },
@@ -120,9 +163,15 @@ export const recipes: Readonly<Record<"table1" | "figure3" | "ablations", Recipe
     models,
     methods: rivals,
     tasks: {
-      llada: figure3Tasks,
-      dream: figure3Tasks,
-      testbed: [{ names: ["nano_gsm8k", "nano_code"], options: ["--run-code"], thousands: 3 }],
+      llada: figure3Tasks("llada"),
+      dream: figure3Tasks("dream"),
+      testbed: [{
+        tasks: [
+          { name: "nano_gsm8k", documents: 200, passes: 5, tokens: 16 },
+          { name: "nano_code", documents: 200, passes: 3, tokens: 20 },
+        ],
+        options: ["--run-code"],
+      }],
     },
     // The figure does not name its tasks; this is how its two groups are usually read.
     means: {
@@ -131,24 +180,24 @@ export const recipes: Readonly<Record<"table1" | "figure3" | "ablations", Recipe
     },
   },
   ablations: {
-    title: "Table 2 and the calibration's size: the parts of Quant-dLLM, one after another",
+    title: "Table 2: the parts of Quant-dLLM, one after another",
     models: ["GSAI-ML/LLaDA-8B-Base", "Dream-org/Dream-v0-Base-7B"],
     methods: [
       { label: "full precision" },
-      { label: "without MCS", options: official("--abmp", "0.05", "--no-mcs") },
-      ...["0", "0.05", "0.1", "0.15"].map((share) => ({
-        label: `ABMP ${100 * Number(share)} %`,
-        options: official("--abmp", share),
+      quantDllm("Quant-dLLM"),
+      quantDllm("without MCS", "--no-mcs"),
+      ...[0, 5, 10, 15].map((percent) => ({
+        label: `ABMP ${percent} %`,
+        options: official("--abmp", String(percent / 100)),
       })),
-      ...["64", "256"].map((windows) => ({
-        label: `${windows} windows`,
-        options: official("--abmp", "0.05", "--windows", windows),
-      })),
+      quantDllm("plain fit", "--parts", "plain"),
+      quantDllm("RSR", "--parts", "rsr"),
+      ...["64", "256"].map((windows) => quantDllm(`${windows} windows`, "--windows", windows)),
     ],
     tasks: {
-      llada: [{ names: ["mmlu"], options: likelihood("8", "5"), thousands: 14 }],
-      dream: [{ names: ["mmlu"], options: likelihood("32", "5"), thousands: 14 }],
-      testbed: [{ names: ["nano_mmlu"], options: [], thousands: 3 }],
+      llada: [{ tasks: [mmlu], options: likelihood("8", "5") }],
+      dream: [{ tasks: [mmlu], options: likelihood("32", "5") }],
+      testbed: [{ tasks: [nano("nano_mmlu", 1)], options: [] }],
     },
     means: {},
   },

@@ -19,6 +19,7 @@ import {
   studyNames,
 } from "./plans.ts";
 import { decodingFull, decodingQuick, decodingStudy } from "./decoding_study.ts";
+import { acrossOption, checkOneDevice } from "./one_device.ts";
 import { secondWorldRemedy } from "./second_world.ts";
 import { writeMethodsReport } from "./methods_report.ts";
 import { writeReport } from "./reproduce_report.ts";
@@ -45,7 +46,8 @@ const options = readOptions("deno task reproduce [options]", {
   },
   launcher: {
     default: "local",
-    help: "where arms are measured: local, or slurm (a job array; the folder of --out must be seen by all nodes)",
+    help:
+      "where arms are measured: local, or slurm (a job array; all nodes must see the folder of --out; --device is theirs)",
     check: oneOf("local", "slurm"),
   },
   "slurm-options": {
@@ -53,6 +55,7 @@ const options = readOptions("deno task reproduce [options]", {
     help: 'options of sbatch, with spaces between: --slurm-options="--partition=gpu --time=60"',
   },
   device: deviceOption,
+  "across-devices": acrossOption,
   model: { default: "", help: "checkpoint folder; data/nano-llada, or the second world's", path: true },
   out: {
     default: "",
@@ -88,9 +91,11 @@ await main(async () => {
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
   const measured = await readMeasurements(store);
-  await using model = await loadModel(location, { device: options.device as Device });
+  // Nodes may have a device that this machine has not: it only names the arms, and reports.
+  const ofNodes = options.launcher === "slurm" && options.device !== "auto" ? options.device as Device : undefined;
+  await using model = await loadModel(location, { device: ofNodes ? "cpu" : options.device as Device });
   const { plan: whole, scale, arms } = planOf(name, model);
-  const { device } = model.engine.runtime;
+  const device = ofNodes ?? model.engine.runtime.device;
   const inputs = await armInputs({
     ...{ model: location, device, corpus: calibrationFile(study), length: calibrationLength },
     tasks: [...new Set(arms.flatMap(({ tasks }) => tasks.map(({ task }) => task)))],
@@ -125,7 +130,12 @@ await main(async () => {
       },
       onProgress: (done: number, latest: ArmRequest) => progress.update(before + done, titleOf(latest)),
     };
-    const requests = open.map(({ place, seed, name }) => ({ arm: place, seed, key: keyOf(name) }));
+    const requests = open.map(({ place, seed, name }) => ({
+      arm: place,
+      seed,
+      key: keyOf(name),
+      title: titleOf({ arm: place, seed }),
+    }));
     if (options.launcher === "local") await measureAll(requests, { ...work, count });
     else {
       const sbatch = options["slurm-options"].split(" ").filter(Boolean);
@@ -134,15 +144,19 @@ await main(async () => {
   } catch (error) {
     if (!signal.aborted) throw error;
     const done = wanted.filter(({ name }) => measured.has(name)).length;
-    const jobs = options.launcher === "slurm" ? " (the jobs go on)" : "";
+    const jobs = options.launcher === "slurm" ? ` (the jobs go on; scancel $(cat ${out}/slurm/job) ends them)` : "";
     throw new Error(`stopped after ${done} of ${wanted.length} arms${jobs}; run the same command to go on`);
   }
   progress.finish("all arms measured");
+  const all = wanted.flatMap(({ name }) => measured.get(name)!.rows);
+  checkOneDevice(all, { across: options["across-devices"] });
   // As a study asked for it: its own label and tasks.
   const find = (arm: Arm, seed: number): Measurement => {
     const { rows, items, ...rest } = measured.get(identity(arm, seed))!;
     const own = rows.filter(({ task }) => arm.tasks.some((t) => t.task.id === task));
-    return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label })) };
+    // Without platforms they are compared whatever they were measured on.
+    const said = options["across-devices"] ? { platform: undefined } : {};
+    return { ...rest, items, label: arm.label, rows: own.map((row) => ({ ...row, label: arm.label, ...said })) };
   };
   const write = study === "paper" ? writeReport : study === "methods" ? writeMethodsReport : writeTuningReport;
   await write({ out, scale, model, plan, find });

@@ -117,17 +117,33 @@ export function outcomesOf(
     // The version says which items these are, so that arms that saw others do not pair.
     return [`${task}@${versions[0]}`, bySeed.map((m) => m.items[task])] as const;
   });
-  const platforms = [...new Set(bySeed.flatMap(({ rows }) => rows.flatMap(({ platform }) => platform ?? [])))];
-  if (platforms.length > 1 && !acrossPlatforms) {
-    throw new RangeError(`${where}: they were measured on ${platforms.join("; and on ")}; measure all on one`);
-  }
-  const platform = platforms.length === 1 ? platforms[0] as string | undefined : undefined;
+  const known = bySeed.flatMap(({ rows }) => rows.map((row) => row.platform as string | undefined));
+  const platform = onePlatform(known, { where, acrossPlatforms });
   return {
     ...{ label: labels[0], metric, seeds, items: Object.fromEntries(items) },
     ...(platform ? { platform } : {}),
     ...(seedless ? { seedless } : {}),
   };
 }
+
+/**
+ * What all of them were measured on; undefined where no one says, as in older rows, or where several are asked for. Throws `RangeError` for several else.
+ */
+export function onePlatform(
+  platforms: readonly (string | undefined)[],
+  { where, acrossPlatforms }: { readonly where: string; readonly acrossPlatforms: boolean },
+): string | undefined {
+  const known = [...new Set(platforms.filter((platform) => platform !== undefined))];
+  if (known.length > 1 && !acrossPlatforms) {
+    throw new RangeError(
+      `${where}: they were measured on ${known.join("; and on ")}; measure all on one, or ask for it (${asking})`,
+    );
+  }
+  return known.length === 1 ? known[0] : undefined;
+}
+
+/** In the library, and from the command line. */
+const asking = "acrossPlatforms, --across-devices";
 
 /**
  * Mean of one arm over seeds and items, with the error of both. Throws `RangeError` as `crossedMean` does.
@@ -174,7 +190,7 @@ export function compare(
       `Cannot compare ${JSON.stringify(a.label)} with ${
         JSON.stringify(b.label)
       }: the one was measured on ${a.platform}, the ` +
-        `other on ${b.platform}, and that alone changes numbers; measure both on one, or ask for it with acrossPlatforms`,
+        `other on ${b.platform}, and that alone changes numbers; measure both on one, or ask for it (${asking})`,
     );
   }
   const seeds = Math.max(a.seeds.length, b.seeds.length);

@@ -18,7 +18,7 @@ import { itemsOf, type RunItems } from "./summary.ts";
  */
 export async function readHarnessRun(path: string): Promise<RunItems> {
   const results = JSON.parse(await Deno.readTextFile(path));
-  const { config, task_hashes, versions } = results ?? {};
+  const { config, task_hashes, versions, quant_dllm } = results ?? {};
   if (config?.model !== "quant-dllm" || typeof task_hashes !== "object" || typeof versions !== "object") {
     throw new SyntaxError(
       `Cannot read ${path}: these are no results of this kit; name a results_DATE.json that it wrote`,
@@ -31,5 +31,6 @@ export async function readHarnessRun(path: string): Promise<RunItems> {
     const rows = text.split("\n").filter(Boolean).map((line) => JSON.parse(line) as SampleRow);
     Object.assign(items, itemsOf({ id: task, version: String(versions[task]), hash, rows }));
   }
-  return { seed: config.random_seed, items };
+  const platform = quant_dllm?.platform as string | undefined; // of older runs it is not known
+  return { seed: config.random_seed, ...(platform === undefined ? {} : { platform }), items };
 }

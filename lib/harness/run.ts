@@ -53,6 +53,8 @@ export interface HarnessOptions {
   /** What else identifies the model and stands in the results: method, bits per weight. */
   readonly about?: Readonly<Record<string, unknown>>;
   readonly device?: string;
+  /** What numbers are made on, as `Runtime.platform` says it: a run goes on where it began, and runs of two platforms are not compared. */
+  readonly platform?: string;
   readonly onProgress?: (progress: HarnessProgress) => void;
   readonly signal?: AbortSignal;
   /** Milliseconds since 1970; default the system's clock. */
@@ -66,6 +68,8 @@ export interface HarnessRun extends RunItems {
   readonly samples: Readonly<Record<string, string>>;
   /** Scores by task, and by group. */
   readonly scores: Readonly<Record<string, readonly Score[]>>;
+  /** Of tasks as they were asked, and of groups, whose tasks are of one. */
+  readonly versions: Readonly<Record<string, string>>;
 }
 
 /**
@@ -90,7 +94,8 @@ export interface HarnessRun extends RunItems {
  * ```
  */
 export async function runHarness(model: AnsweringModel, options: HarnessOptions): Promise<HarnessRun> {
-  const { tasks, likelihood, seed, limit, shots, about = {}, generation = {}, shotFiles = {} } = options;
+  const { tasks, likelihood, seed, limit, shots, about = {}, generation = {}, shotFiles = {}, platform } = options;
+  const made = platform === undefined ? {} : { platform };
   const now = options.now ?? Date.now;
   if (!(limit === undefined || (Number.isInteger(limit) && limit > 0))) {
     throw new RangeError(`Cannot evaluate: limit is ${limit}, wanted a positive number of rows`);
@@ -116,6 +121,7 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
     likelihood: modelArgs,
     generation: gen,
     version,
+    ...made,
   };
   const start = now();
   // Before the first pass: what is missing for the last task is told now.
@@ -177,14 +183,18 @@ export async function runHarness(model: AnsweringModel, options: HarnessOptions)
     },
     settings: { seed, limit, batch, device: options.device, modelArgs, generation: gen },
     version,
-    about,
+    about: { ...about, ...made },
     times: { date: work.date, start, end: now() },
   }));
   return {
     seed,
+    ...made,
     results,
     samples: Object.fromEntries(tasks.map(({ id }) => [id, work.samples(id)])),
     scores: { ...groups, ...Object.fromEntries(runs.map(({ task, scores }) => [task.id, scores])) },
+    versions: Object.fromEntries(
+      runs.flatMap(({ task: { id, group = id }, version }) => [[id, version], [group, version]]),
+    ),
     items: Object.assign(
       {},
       ...runs.map(({ task, version, hash, rows }) =>

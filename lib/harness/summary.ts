@@ -1,5 +1,5 @@
 /** Sample rows become the numbers of a task and of a group; and outcomes that `compare` pairs. */
-import type { Outcomes } from "../evaluate/compare.ts";
+import { onePlatform, type Outcomes } from "../evaluate/compare.ts";
 import { mcField, type SampleRow } from "./samples.ts";
 
 /** A metric of a task or group, by one filter. */
@@ -58,6 +58,8 @@ export function groupScores(tasks: readonly (readonly Score[])[]): Score[] {
 /** What a run kept of its tasks: see `HarnessRun`. */
 export interface RunItems {
   readonly seed: number;
+  /** What it was made on, where that is known. */
+  readonly platform?: string;
   /** Per task with its version and the hash of what was asked, the first metric of the first filter, row by row. */
   readonly items: Readonly<Record<string, readonly number[]>>;
 }
@@ -76,7 +78,8 @@ export function itemsOf({ id, version, hash, rows }: {
 
 /**
  * The outcomes of one model at one or several seeds, for `compare`: two models that were asked the same at one seed saw the same masks, so that their
- * differences are paired row by row. What was asked stands in the names of the tasks: models that were asked different things do not pair.
+ * differences are paired row by row. What was asked stands in the names of the tasks: models that were asked different things do not pair. Throws
+ * `RangeError` for runs of several devices or versions, unless that is asked for.
  *
  * @example
  * ```ts
@@ -87,10 +90,19 @@ export function itemsOf({ id, version, hash, rows }: {
  * console.log(say.length);
  * ```
  */
-export function harnessOutcomes(label: string, runs: readonly RunItems[]): Outcomes {
+export function harnessOutcomes(
+  label: string,
+  runs: readonly RunItems[],
+  { acrossPlatforms = false }: { readonly acrossPlatforms?: boolean } = {},
+): Outcomes {
   const tasks = Object.keys(runs[0].items);
+  const platform = onePlatform(runs.map((run) => run.platform), {
+    where: `Cannot put runs of ${JSON.stringify(label)} together`,
+    acrossPlatforms,
+  });
   return {
     label,
+    ...(platform === undefined ? {} : { platform }),
     metric: "accuracy",
     seeds: runs.map(({ seed }) => seed),
     items: Object.fromEntries(tasks.map((task) => [task, runs.map(({ items }) => items[task])])),

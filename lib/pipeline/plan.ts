@@ -43,6 +43,8 @@ export interface Plan {
   readonly statesBytes: number;
   /** Reading, forward passes and second moments; the quantiser. */
   readonly secondsPerBlock: { readonly calibration: number; readonly solver: number };
+  /** Of a token in one forward pass through all blocks; 0 where no data is read. */
+  readonly tokenSeconds: number;
   /** Of all tunings of the method. */
   readonly tuningSeconds: number;
   readonly totalSeconds: number;
@@ -100,6 +102,7 @@ export async function planQuantization(model: Model, method: Method, options: Pl
     diskBytes: packed ? Math.ceil(workBytes + outputBytes + Math.max(states, tuning.diskBytes)) : 0,
     statesBytes: states,
     secondsPerBlock: { calibration, solver: perBlock },
+    tokenSeconds: a.layers * device.forward / 2, // a walk goes through each half twice
     tuningSeconds: tuning.seconds,
     totalSeconds: a.layers * (calibration + perBlock) + outsideSeconds + tuning.seconds,
     room: { memoryBytes: await freeMemory(), diskBytes: await freeDisk(packed?.out ?? ".") },

@@ -214,6 +214,13 @@ Deno.test("two models of one run setting are paired row by row, and others are n
     for (const { items, seed, results } of [a, b]) {
       assertEquals(await readHarnessRun(results), { items, seed }, "as it was written");
     }
+    const [h, other] = [await run("a", { platform: "cuda (H100)", out: `${out}/h` }), "cuda (A100)"];
+    assertEquals(await readHarnessRun(h.results), { items: h.items, seed: h.seed, platform: "cuda (H100)" });
+    const elsewhere = { ...b, platform: other };
+    assertThrows(() => compare(harnessOutcomes("h", [h]), harnessOutcomes("b", [elsewhere])), RangeError, other);
+    assertThrows(() => harnessOutcomes("h", [h, { ...h, platform: other }]), RangeError, "--across-devices");
+    assertEquals(harnessOutcomes("h", [h, { ...h, platform: other }], { acrossPlatforms: true }).platform, undefined);
+    assertEquals(compare(harnessOutcomes("h", [h]), harnessOutcomes("b", [b])).difference, comparison.difference);
     await Deno.writeTextFile(`${out}/other.json`, '{"config": {"model": "hf"}}');
     await assertRejects(
       () => readHarnessRun(`${out}/other.json`),

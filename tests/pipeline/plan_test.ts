@@ -42,4 +42,8 @@ Deno.test("a plan for a method that reads no data counts none, also where a cali
   assert(more >= (2 * 4 + 3 * 8 + 4) * hidden ** 2, `${more} bytes for inputs of width ${hidden}`);
   assertEquals(measured.statesBytes, 4 * 8 * 64 * model.architecture.width);
   assert(measured.secondsPerBlock.calibration > 0);
+  // A walk passes all 8 x 64 tokens through each half twice.
+  assertEquals(blind.tokenSeconds, 0);
+  const { layers } = model.architecture, walk = layers * measured.secondsPerBlock.calibration;
+  assert(measured.tokenSeconds > 0 && 2 * 8 * 64 * measured.tokenSeconds < walk);
 });

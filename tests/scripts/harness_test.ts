@@ -35,6 +35,26 @@ Deno.test("evaluate: a task of the field from a folder, a generated one and Nano
     ]);
     assert(results.startsWith(`${folder}/out/data__nano-llada/results_`), results);
     const written = await readJson(results);
+    assertEquals(scores[0].taskVersion, "1.0");
+    for (const { platform, codeVersion } of scores) {
+      assert(/^cpu, .*, deno [\d.]+, onnxruntime [\d.]+$/.test(platform), platform);
+      assertEquals([platform, codeVersion], [written.quant_dllm.platform, written.quant_dllm.version]);
+    }
+    // The same on another device is not the same.
+    const moved = results.replace("results_", "results_x");
+    const elsewhere = { ...written, quant_dllm: { ...written.quant_dllm, platform: "cuda (H100)" } };
+    await Deno.writeTextFile(moved, JSON.stringify(elsewhere));
+    for (const task of ["winogrande", "nano_gsm8k"]) {
+      const samples = results.replace("results_", `samples_${task}_`).replace(".json", ".jsonl");
+      await Deno.copyFile(samples, samples.replace(`${task}_`, `${task}_x`));
+    }
+    const against = [...args, ...options, "--against", moved];
+    const refused = await run(against);
+    assertEquals(refused.code, 2, refused.err);
+    assertStringIncludes(refused.err, "was measured on cuda (H100), and this is cpu");
+    const asked = await run([...against, "--across-devices"]);
+    assertEquals(asked.code, 0, asked.err);
+    assertStringIncludes(asked.err, "difference");
     assertStringIncludes(written.config.model_args, "mc_num=4,cfg=0.5,batch_size=4");
     assertEquals(written["n-samples"].winogrande, { original: 5, effective: 4 });
     const samples = results.replace("results_", "samples_winogrande_").replace(".json", ".jsonl");

@@ -56,11 +56,17 @@ export async function startCluster(folder: string): Promise<Cluster> {
   lines.push("PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP");
   await Deno.writeTextFile(at("slurm.conf"), lines.join("\n") + "\n");
   const env = { PATH, SLURM_CONF: at("slurm.conf") }, running: Deno.ChildProcess[] = [];
+  const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
   const start = (command: string, ...args: string[]) => {
-    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
     running.unshift(new Deno.Command(command, { args, env, ...quiet }).spawn());
   };
   const stop = async () => {
+    // Tasks are processes of their own, which would outlive the daemons.
+    for (let i = 0; i < 50 && await queue(env) !== ""; i++) {
+      await new Deno.Command("scancel", { args: ["--user=root", "--signal=KILL", "--full"], env, ...quiet }).output();
+      await new Deno.Command("scancel", { args: ["--user=root"], env, ...quiet }).output();
+      await new Promise((next) => setTimeout(next, 200));
+    }
     for (const child of running) {
       try {
         child.kill("SIGKILL");
@@ -93,6 +99,12 @@ export async function startCluster(folder: string): Promise<Cluster> {
     throw error;
   }
   return { env, [Symbol.asyncDispose]: stop };
+}
+
+/** The jobs that are there; nothing where no controller answers. */
+async function queue(env: Record<string, string>): Promise<string> {
+  const { stdout } = await new Deno.Command("squeue", { args: ["--noheader"], env, stderr: "null" }).output();
+  return new TextDecoder().decode(stdout).trim();
 }
 
 async function until(what: string, done: () => Promise<boolean>): Promise<void> {
