@@ -10,6 +10,7 @@ import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
 import { asMatrix, inner, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { clippedErrors, scaledErrors } from "./awq_rows.ts";
 import { checkPositive, checkUniform, methodName } from "./options.ts";
 
 export interface AwqOptions {
@@ -94,15 +95,19 @@ async function searchScale(
   const [first] = set, { kernels = referenceKernels } = first;
   const weights = set.map(readWeight), { cols } = weights[0];
   const H = narrow(readHessian(first, cols)), magnitude = meanMagnitude(first, cols);
+  const largest = Math.max(...weights.map(({ data }) => data.length));
+  const errors = new Float32Array(largest), product = new Float32Array(largest);
   let best: Found | undefined, least = Infinity;
   for (let i = 0; i < ratios; i++) {
     first.signal?.throwIfAborted();
     const scale = factors(magnitude, i / ratios);
     let loss = 0;
     for (const W of weights) {
-      const grid = await round(scaled(W, scale), { bits, group, kernels });
-      const D = matrix(W.rows, cols, decoded(grid, scale).map((q, k) => q - W.data[k]));
-      loss += inner(D, await kernels.gemm(D, H));
+      const D = matrix(W.rows, cols, errors.subarray(0, W.data.length));
+      const args = { w: W.data, cols, group, bits, scale, errors: D.data };
+      await kernels.rows(scaledErrors, W.rows, args, { costPerRow: 10 * cols });
+      const out = matrix(W.rows, cols, product.subarray(0, W.data.length));
+      loss += inner(D, await kernels.gemm(D, H, { out }));
     }
     if (loss < least) [least, best] = [loss, { scale, ratio: i / ratios }];
   }
@@ -164,18 +169,6 @@ async function round({ rows, cols, data }: Matrix, { bits, group, kernels }: Rou
   return { rows, cols, group, ...grid };
 }
 
-/** The weights of rounded ones, by the factors of their columns. */
-function decoded({ rows, cols, group, codes, scales, zeros }: Rounded, scale: Float32Array): Float32Array {
-  const out = new Float32Array(rows * cols), groups = Math.ceil(cols / group);
-  for (let i = 0, k = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++, k++) {
-      const g = i * groups + Math.floor(j / group);
-      out[k] = scales[g] * (codes[k] - zeros[g]) / scale[j];
-    }
-  }
-  return out;
-}
-
 async function quantizeScaled(
   linear: LinearInput,
   { bits, group, clip, clipTokens = 512, scale, ratio }: AwqOptions & Found,
@@ -221,12 +214,12 @@ async function clipRanges(
     }
     const widest = Float32Array.from({ length: rows }, (_, i) => extent(own, i));
     const least = new Float64Array(rows).fill(Infinity), best = widest.slice();
-    const plain = new Float32Array(width).fill(1);
+    const D = matrix(rows, width), DH = matrix(rows, width);
     for (let step = 0; step < SHRINKS; step++) {
       const shrink = 1 - step * SHRINK;
-      const grid = await round(clamped(own, widest, shrink), { bits, group, kernels });
-      const D = matrix(rows, width, decoded(grid, plain).map((q, k) => q - own.data[k]));
-      const DH = await kernels.gemm(D, moment);
+      const args = { w: own.data, width, bits, ends: widest, shrink, errors: D.data };
+      await kernels.rows(clippedErrors, rows, args, { costPerRow: 10 * width });
+      await kernels.gemm(D, moment, { out: DH });
       for (let i = 0; i < rows; i++) {
         let loss = 0;
         for (let k = i * width; k < (i + 1) * width; k++) loss += D.data[k] * DH.data[k];

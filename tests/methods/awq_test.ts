@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { awq } from "../../lib/methods/awq.ts";
+import { clippedErrors, scaledErrors } from "../../lib/methods/awq_rows.ts";
+import { fitRows, roundRows } from "../../lib/quant/grids.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { readUniform } from "../../lib/quant/forms/uniform.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
@@ -101,4 +103,29 @@ Deno.test("awq: inputs that are not finite and options that make no sense are re
     awq({ bits: 2, group: 16, clip: false, ratios: 5, clipTokens: Infinity }).name,
     "awq-2b-g16-noclip-ratios5-clipInfinity",
   );
+});
+
+Deno.test("awq: what a loop says that rounding changes is what grids, fitted and rounded to apart, change", () => {
+  const rows = 6, cols = 20, group = 8, bits = 3, count = rows * 3, random = rng(3);
+  const w = Float32Array.from({ length: rows * cols }, random.normal);
+  const scale = Float32Array.from({ length: cols }, () => 0.5 + random.next());
+  const rounded = (up: Float32Array, cols: number, group: number) => {
+    const codes = new Uint8Array(up.length), args = { w: up, cols, group, bits };
+    const grid = { scales: new Float32Array(count), zeros: new Uint8Array(count) };
+    fitRows.run({ ...args, ...grid, symmetric: false, clip: false, trueRange: true }, 0, up.length / cols);
+    roundRows.run({ ...args, ...grid, codes }, 0, up.length / cols);
+    return up.map((_, k) => {
+      const g = Math.floor(k / cols) * Math.ceil(cols / group) + Math.floor(k % cols / group);
+      return grid.scales[g] * (codes[k] - grid.zeros[g]);
+    });
+  };
+  const errors = new Float32Array(w.length);
+  scaledErrors.run({ w, cols, group, bits, scale, errors }, 0, rows);
+  const apart = rounded(w.map((x, k) => x * scale[k % cols]), cols, group);
+  errors.forEach((e, k) => assert(Math.abs(e - (apart[k] / scale[k % cols] - w[k])) < 1e-6, `${k}`));
+  const ends = Float32Array.from({ length: rows }, () => 0.5 + random.next());
+  clippedErrors.run({ w, width: cols, bits, ends, shrink: 0.5, errors }, 0, rows);
+  const end = (k: number) => ends[Math.floor(k / cols)] / 2;
+  const narrow = rounded(w.map((x, k) => Math.min(end(k), Math.max(-end(k), x))), cols, cols);
+  errors.forEach((e, k) => assert(Math.abs(e - (narrow[k] - w[k])) < 1e-6, `${k}`));
 });

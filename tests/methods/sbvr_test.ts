@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { fitGroup, nearest, refit } from "../../lib/methods/sbvr/encode.ts";
+import { groupFitter, nearest, refit, tableRows } from "../../lib/methods/sbvr/encode.ts";
 import { sbvr } from "../../lib/methods/sbvr/sbvr.ts";
 import { readSubsetSum, storeSubsetSum, subsetSum } from "../../lib/quant/dense/subset_sum.ts";
 import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";
@@ -39,8 +39,28 @@ Deno.test("sbvr: least squares never raise the error, and a group is fitted no w
           { length: K },
           (_, i) => (i === K - 1 ? -1 : 1) * 2 ** i * top / Math.max(1, 2 ** (K - 1) - 1),
         );
-      assert(fitGroup(w, c, codes) <= nearest(w, signed, new Uint8Array(64)) + 1e-12, `${K} sums`);
+      assert(groupFitter(64, K)(w, c, codes) <= nearest(w, signed, new Uint8Array(64)) + 1e-12, `${K} sums`);
     }
+  }
+});
+
+Deno.test("sbvr: a group takes the line of least error among those nearest to its own coefficients, of equal ones the first", () => {
+  const rows = 30, width = 12, sums = 2, x = Float32Array.from(normals(rows * width, 8));
+  // Every line twice, so that distances are equal in pairs.
+  const lines = normals(40, 9), table = Float32Array.from([...lines, ...lines]);
+  const args = { x, width, sums, table, tries: 5, index: new Int32Array(rows) };
+  const made = { ...args, codes: new Uint8Array(rows * width), q: new Float32Array(rows * width) };
+  tableRows.run(made, 0, rows);
+  const fit = groupFitter(width, sums), c = new Float64Array(sums);
+  for (let i = 0; i < rows; i++) {
+    const w = x.subarray(i * width, (i + 1) * width), codes = new Uint8Array(width);
+    fit(w, c, codes);
+    const far = (line: number) => (table[2 * line] - c[0]) ** 2 + (table[2 * line + 1] - c[1]) ** 2;
+    const near = Array.from({ length: 40 }, (_, line) => line).sort((a, b) => far(a) - far(b) || a - b).slice(0, 5);
+    const losses = near.map((line) => nearest(w, table, codes, 2 * line, sums));
+    assertEquals(made.index[i], near[losses.indexOf(Math.min(...losses))], `row ${i}`);
+    nearest(w, table, codes, 2 * made.index[i], sums);
+    assertEquals(made.codes.subarray(i * width, (i + 1) * width), codes);
   }
 });
 

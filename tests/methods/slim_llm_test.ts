@@ -1,8 +1,10 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { slimLlm } from "../../lib/methods/slim/slim_llm.ts";
+import { divergence, sharesOf } from "../../lib/methods/slim/divergence.ts";
 import { plainRows, slimRows } from "../../lib/methods/slim/grids.ts";
 import { dequantize } from "../../lib/quant/forms/decode.ts";
 import { readMixed, widthsOf } from "../../lib/quant/forms/mixed.ts";
+import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { matrix, matrix64 } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 
@@ -131,4 +133,40 @@ Deno.test("slim-llm: its name says its options; others are refused", () => {
   for (const bits of [1, 4, 2.5]) assertThrows(() => slimLlm({ bits, group: 128 }), RangeError, "wanted 2 or 3");
   assertThrows(() => slimLlm({ bits: 2, group: 0 }), RangeError, "group");
   assertThrows(() => slimLlm({ bits: 2, group: 8, salient: NaN }), RangeError, "salient");
+});
+
+Deno.test("slim-llm: groups whose width did not change stay as they are, and others become what they are alone", () => {
+  const random = rng(14), w = Float32Array.from({ length: 3 * 20 }, random.normal);
+  const args = { w, cols: 20, group: 8, fixedOneBit: true };
+  const of = (widths: number[]) => {
+    const out = new Float32Array(60);
+    plainRows.run({ ...args, widths: Uint8Array.from(widths), out }, 0, 3);
+    return out;
+  };
+  const out = of([2, 2, 2]);
+  plainRows.run({ ...args, widths: Uint8Array.of(1, 2, 3), before: Uint8Array.of(2, 2, 2), out }, 0, 3);
+  assertEquals(out, of([1, 2, 3]));
+  plainRows.run({ ...args, widths: Uint8Array.of(1, 3, 3), before: Uint8Array.of(1, 3, 3), out }, 0, 3);
+  assertEquals(out, of([1, 2, 3]));
+});
+
+Deno.test("slim-llm: the divergence of outputs is that of their softmax by channels, none of themselves", async () => {
+  const random = rng(15),
+    [own, wanted] = [0, 1].map(() => matrix(5, 7, Float32Array.from({ length: 35 }, random.normal)));
+  const shares = await sharesOf(wanted, referenceKernels);
+  let sum = 0;
+  for (let t = 0; t < 5; t++) {
+    const softmax = (x: Float32Array) => {
+      const e = Array.from(x.subarray(7 * t, 7 * t + 7), Math.exp), total = e.reduce((a, b) => a + b, 0);
+      return e.map((v) => v / total);
+    };
+    const [p, q] = [softmax(own.data), softmax(wanted.data)];
+    p.forEach((x, j) => sum += x * Math.log(x / q[j]));
+  }
+  assertAlmostEquals(await divergence(own, shares, referenceKernels), sum, 1e-9);
+  assertEquals(await divergence(wanted, shares, referenceKernels), 0);
+  // Channels that are never chosen do not count beyond 1e-6.
+  assert(
+    await divergence(matrix(1, 2, Float32Array.of(0, 900)), Float64Array.of(1 - 1e-6, 1e-6), referenceKernels) < 14,
+  );
 });

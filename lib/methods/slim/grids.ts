@@ -50,6 +50,11 @@ function fit(
   for (let t = 0; t < tries; t++) {
     const scale = Math.fround(TAUS[t] * (hi - lo) / top);
     const zero = middle ? 2 ** (bits - 1) : roundHalfEven(-TAUS[t] * lo / scale);
+    if (tries === 1) {
+      out.scale = scale;
+      out.zero = zero;
+      return;
+    }
     let loss = 0;
     for (let j = start; j < end && loss < least; j++) {
       const code = Math.min(top, Math.max(0, roundHalfEven(w[j] / scale) + zero));
@@ -72,17 +77,18 @@ function codeOf(w: number, { scale, zero, mean }: Fit, bits: number): number {
 const valueOf = (code: number, { scale, zero, mean }: Fit, bits: number): number =>
   bits === 1 ? mean + scale * (2 * code - 1) : scale * (code - zero);
 
-/** Every group of a row rounded to nearest, nothing searched and nothing passed on. */
+/** Every group of a row rounded to nearest, nothing searched and nothing passed on; groups whose width is as in `before` are in `out` already. */
 export const plainRows = defineRows({
   name: "slim.plain",
   module: import.meta.url,
   writes: ["out"],
   run: (
-    { w, cols, group, widths, fixedOneBit, out }: {
+    { w, cols, group, widths, before, fixedOneBit, out }: {
       readonly w: Float32Array;
       readonly cols: number;
       readonly group: number;
       readonly widths: Uint8Array;
+      readonly before?: Uint8Array;
       readonly fixedOneBit: boolean;
       readonly out: Float32Array;
     },
@@ -92,6 +98,7 @@ export const plainRows = defineRows({
     const grid = { scale: 1, zero: 0, mean: 0 };
     for (let i = rowStart; i < rowEnd; i++) {
       for (let g = 0; g < widths.length; g++) {
+        if (widths[g] === before?.[g]) continue;
         const start = i * cols + g * group, end = i * cols + Math.min((g + 1) * group, cols), bits = widths[g];
         fit(w, grid, { start, end, bits, fixedOneBit, tries: 1, salient: 1 });
         for (let k = start; k < end; k++) out[k] = valueOf(codeOf(w[k], grid, bits), grid, bits);

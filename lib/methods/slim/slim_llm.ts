@@ -14,6 +14,7 @@ import { type Kernels, referenceKernels } from "../../tensor/kernels.ts";
 import { asMatrix, type Matrix, matrix, type Matrix64 } from "../../tensor/matrix.ts";
 import { checkPositive } from "../options.ts";
 import { roundToNearest } from "../rtn.ts";
+import { divergence, sharesOf } from "./divergence.ts";
 import { plainRows, slimRows } from "./grids.ts";
 
 export interface SlimLlmOptions {
@@ -148,40 +149,18 @@ async function allocate(
   };
   const last = Math.floor(order.length / 2) - 1, first = uniform || last < 1 ? 0 : 1;
   if (last < first) return withMoved(0);
-  const wanted = await kernels.gemm(inputs, W, { transB: true });
+  const wanted = await sharesOf(await kernels.gemm(inputs, W, { transB: true }), kernels);
+  const rounded = matrix(rows, cols), outputs = matrix(inputs.rows, rows);
+  let before: Uint8Array | undefined;
   let best = withMoved(first), least = Infinity;
   for (let moved = first; moved <= last; moved++) {
     const widths = withMoved(moved);
-    const args = {
-      w: W.data,
-      cols,
-      group,
-      widths: Uint8Array.from(widths),
-      fixedOneBit,
-      out: new Float32Array(rows * cols),
-    };
+    const args = { w: W.data, cols, group, widths: Uint8Array.from(widths), before, fixedOneBit, out: rounded.data };
     await kernels.rows(plainRows, rows, args, { costPerRow: 10 * cols });
-    const found = await kernels.gemm(inputs, matrix(rows, cols, args.out), { transB: true });
-    const divergence = divergenceOf(found, wanted);
-    if (divergence < least) [least, best] = [divergence, widths];
+    before = args.widths;
+    await kernels.gemm(inputs, rounded, { transB: true, out: outputs });
+    const own = await divergence(outputs, wanted, kernels);
+    if (own < least) [least, best] = [own, widths];
   }
   return best;
-}
-
-/** KL(softmax of quantised ‖ softmax of original) over the channels of each token, summed; probabilities clamped at 1e-6 as in the code. */
-function divergenceOf(found: Matrix, wanted: Matrix): number {
-  const n = wanted.cols, p = new Float64Array(n), r = new Float64Array(n);
-  const softmax = (x: Float32Array, at: number, out: Float64Array) => {
-    let most = -Infinity, sum = 0;
-    for (let j = 0; j < n; j++) most = Math.max(most, x[at + j]);
-    for (let j = 0; j < n; j++) sum += out[j] = Math.exp(x[at + j] - most);
-    for (let j = 0; j < n; j++) out[j] = Math.max(out[j] / sum, 1e-6);
-  };
-  let total = 0;
-  for (let at = 0; at < wanted.data.length; at += n) {
-    softmax(found.data, at, p);
-    softmax(wanted.data, at, r);
-    for (let j = 0; j < n; j++) total += p[j] * Math.log(p[j] / r[j]);
-  }
-  return total;
 }
