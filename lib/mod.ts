@@ -30,7 +30,8 @@ export { gptaq } from "./methods/gptaq.ts";
 export { awq } from "./methods/awq.ts";
 export { slimLlm } from "./methods/slim/slim_llm.ts";
 export { billm } from "./methods/billm.ts";
-export { dllmQuant, valueScale } from "./methods/dllm_quant.ts";
+export { dllmQuant } from "./methods/dllm_quant.ts";
+export { valueScale } from "./quant/value_scale.ts";
 export { aqlm } from "./methods/aqlm/aqlm.ts";
 export { pt2Llm } from "./methods/pt2/pt2_llm.ts";
 export { sbvr } from "./methods/sbvr/sbvr.ts";
@@ -49,6 +50,7 @@ export { lladaShapes } from "./model/families/families.ts";
 // Quantising
 export { openQuantization, type Quantization, quantize } from "./pipeline/quantize.ts";
 export { type Plan, planText } from "./pipeline/plan.ts";
+export { quantizeValues } from "./pipeline/values.ts";
 export { blockScores, secondMoments } from "./pipeline/inspect.ts";
 export { relativeErrorOf } from "./pipeline/walk.ts";
 

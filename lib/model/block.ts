@@ -50,8 +50,10 @@ export interface AttendOptions {
   readonly fused?: boolean;
   /** Positions outside of x that are attended to as well. */
   readonly past?: KeysValues;
-  /** Is given the keys and values of x. */
-  readonly keep?: (fresh: KeysValues) => void;
+  /** What becomes of the values of x before they are attended to, or kept. */
+  readonly values?: (v: Value) => Value;
+  /** Is given the keys and values of x, and its queries. */
+  readonly keep?: (fresh: KeysValues & { readonly q: Value }) => void;
 }
 
 /** Appends one block: attention, then the feed-forward network. x `[batch, time, width]`. */
@@ -76,8 +78,10 @@ export function attend(
   x: Value,
   parts: BlockParts,
   { cos, sin }: Rotation,
-  { until, fused = false, rows, past, keep }: AttendOptions & { readonly until?: StageName; readonly rows?: Value } =
-    {},
+  { until, fused = false, rows, past, values = (v) => v, keep }: AttendOptions & {
+    readonly until?: StageName;
+    readonly rows?: Value;
+  } = {},
 ): Value {
   const h = rmsNorm(g, x, parts.vector("attnNorm"), a.epsilon);
   if (until === "qkv") return h;
@@ -92,7 +96,7 @@ export function attend(
     return rope(g, a.qkNorm ? headNorm(g, y, parts.vector(`${name}Norm`), heads, a.epsilon) : y, cos, sin);
   };
   const q = turn("q", a.heads);
-  const fresh = { k: turn("k", a.kvHeads), v: project("v") };
+  const fresh = { q, k: turn("k", a.kvHeads), v: values(project("v")) };
   keep?.(fresh);
   const all = (name: "k" | "v") => {
     const y = past ? joinTime(g, [past[name], fresh[name]]) : fresh[name];

@@ -176,6 +176,15 @@ export class Model implements CachingDenoiser, AsyncDisposable {
     return new Model({ name, family, config, engine, weights, tokenizer: this.#tokenizer, quantized, provenance });
   }
 
+  /** This model run in another way. It shares the engine, and must not outlive this one. */
+  run(forward: Forward, provenance: Readonly<Record<string, string | number>>): Model {
+    const { name, family, config, engine, weights, quantized, storedBytes } = this, tokenizer = this.#tokenizer;
+    return new Model({
+      ...{ name, family, config, engine, weights, forward, tokenizer, quantized, storedBytes },
+      provenance: { ...this.provenance, ...provenance },
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.forward[Symbol.asyncDispose]();
     await this.#resource?.[Symbol.asyncDispose]();

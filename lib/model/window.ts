@@ -15,14 +15,14 @@ export function windowBlock(
   x: Value,
   parts: BlockParts,
   rotation: Rotation,
-  { fused }: Pick<AttendOptions, "fused">,
+  { fused, values }: Pick<AttendOptions, "fused" | "values">,
 ): Value {
   const held = (name: string) => g.input(name, "float32", [x.shape[0], "past", width(a)]);
   const keep: AttendOptions["keep"] = ({ k, v }) => {
     g.output("ownK", k);
     g.output("ownV", v);
   };
-  return block(g, a, x, parts, rotation, { fused, keep, past: { k: held("pastK"), v: held("pastV") } });
+  return block(g, a, x, parts, rotation, { fused, values, keep, past: { k: held("pastK"), v: held("pastV") } });
 }
 
 /** What `windowBlock` reads beside the weights. */

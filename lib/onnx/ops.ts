@@ -113,13 +113,27 @@ export function joinTime(g: Graph, all: readonly Value[]): Value {
 /** Full softmax attention from elementary operators; q, k, v [batch, time, heads · size]. */
 export function attention(g: Graph, q: Value, k: Value, v: Value, heads: number): Value {
   const [batch, time, width] = q.shape;
+  const p = attentionShares(g, q, k, heads);
+  const values = keepLead(g, v, [batch, v.shape[1], heads, width as number / heads]);
+  const mixed = matmul(g, p, transpose(g, values, [0, 2, 1, 3]));
+  return keepLead(g, transpose(g, mixed, [0, 2, 1, 3]), [batch, time, width]);
+}
+
+/** softmax(q kᵀ / sqrt(size)) of each head, [batch, heads, time of q, time of k]; q, k [batch, time, heads · size]. */
+export function attentionShares(g: Graph, q: Value, k: Value, heads: number): Value {
+  const [batch, , width] = q.shape;
   const size = width as number / heads;
   const split = (x: Value) => keepLead(g, x, [batch, x.shape[1], heads, size]);
   const keys = transpose(g, split(k), [0, 2, 3, 1]);
   const scores = matmul(g, transpose(g, split(q), [0, 2, 1, 3]), keys);
-  const p = softmax(g, mul(g, scores, g.scalar(1 / Math.sqrt(size))));
-  const mixed = matmul(g, p, transpose(g, split(v), [0, 2, 1, 3]));
-  return keepLead(g, transpose(g, mixed, [0, 2, 1, 3]), [batch, time, width]);
+  return softmax(g, mul(g, scores, g.scalar(1 / Math.sqrt(size))));
+}
+
+/** s (clamp(round(x / s) + z, 0, top) - z), ties to even; x [..., n], scale and zero [n]. For inference: its gradient is zero nearly everywhere. */
+export function toGrid(g: Graph, x: Value, { scale, zero, top }: { scale: Value; zero: Value; top: number }): Value {
+  const rounded = g.append("Round", [div(g, x, scale)], [x])[0];
+  const code = g.append("Clip", [add(g, rounded, zero), g.scalar(0), g.scalar(top)], [x])[0];
+  return mul(g, scale, sub(g, code, zero));
 }
 
 /** Reshapes the axes after the first two, which stay as they are (0 copies a dimension). */

@@ -2,10 +2,11 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows }
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { samplerStates } from "../../lib/diffusion/samplers/states.ts";
 import { certaintyWeighted, weighted } from "../../lib/diffusion/weigh.ts";
-import { dllmQuant, valueScale } from "../../lib/methods/dllm_quant.ts";
+import { dllmQuant } from "../../lib/methods/dllm_quant.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { quantize } from "../../lib/pipeline/quantize.ts";
 import type { Method } from "../../lib/quant/method.ts";
+import { valueScale } from "../../lib/quant/value_scale.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { contextual, fake } from "../evaluate/fakes.ts";
 import { randomTokens, snapshot, tinyModel } from "../model/tiny.ts";

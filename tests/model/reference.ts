@@ -18,6 +18,10 @@ export interface ReferencePass {
   readonly states: Float64Array[][];
   /** The inputs of the linears of block l at each of its four stages: `inputs[l][stage][position]`. */
   readonly inputs: Float64Array[][][];
+  /** What attention each position gets of each head of block l, from all positions: `seen[l][head][position]`. */
+  readonly seen: Float64Array[][];
+  /** Its values, before `values` changes them: `values[l][position]`. */
+  readonly values: Float64Array[][];
 }
 
 /** A change of one number that a linear of a dense block gives, at one position. */
@@ -29,15 +33,21 @@ export interface Bump {
   readonly by: number;
 }
 
-/** One sequence through the model. */
-export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numbers, bump?: Bump): ReferencePass {
+/** One sequence through the model; `change` is what becomes of a row of values before it is attended to. */
+export function referencePass(
+  a: Architecture,
+  w: ReferenceWeights,
+  tokens: Numbers,
+  bump?: Bump,
+  change: (layer: number, v: Float64Array) => Float64Array = (_, v) => v,
+): ReferencePass {
   const { width, headSize, epsilon } = a;
   let x: Float64Array[] = Array.from(
     tokens,
     (t) => Float64Array.from({ length: width }, (_, j) => w.embed[t * width + j]),
   );
   const states = [x];
-  const inputs: Float64Array[][][] = [];
+  const inputs: Float64Array[][][] = [], seen: Float64Array[][] = [], values: Float64Array[][] = [];
   for (const [layer, b] of w.blocks.entries()) {
     const linear = (name: string, row: Float64Array, p: number) => {
       const z = apply(b[name], row);
@@ -58,7 +68,9 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
     };
     const q = h.map((row, p) => turn("q", row, p));
     const k = h.map((row, p) => turn("k", row, p));
-    const v = h.map((row, p) => project("v", row, p));
+    values.push(h.map((row, p) => project("v", row, p)));
+    const v = values[layer].map((row) => change(layer, row));
+    seen.push(Array.from({ length: a.heads }, () => new Float64Array(x.length)));
     const mixed = x.map(() => new Float64Array(a.heads * headSize));
     for (let head = 0; head < a.heads; head++) {
       const shared = Math.floor(head * a.kvHeads / a.heads);
@@ -70,6 +82,7 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
           return dot / Math.sqrt(headSize);
         });
         logSoftmax(scores).forEach((score, s) => {
+          seen[layer][head][s] += Math.exp(score);
           for (let i = 0; i < headSize; i++) mixed[p][mine + i] += Math.exp(score) * v[s][theirs + i];
         });
       }
@@ -94,7 +107,7 @@ export function referencePass(a: Architecture, w: ReferenceWeights, tokens: Numb
   }
   const raw = x.map((row) => apply(w.head, rmsNorm(row, w.finalNorm, epsilon)));
   const logits = a.logitShift ? [raw[0], ...raw.slice(0, -1)] : raw;
-  return { logits, states, inputs };
+  return { logits, states, inputs, seen, values };
 }
 
 /** The experts of a token by falling router logit, each with its softmax weight over all experts. */
