@@ -52,6 +52,8 @@ export class HeldWeights implements Weights {
 
 /** What streamed weights read from: the tensors of a checkpoint by name, as float32. */
 export interface FloatSource {
+  /** What messages call it: a file, or the index of shards. */
+  readonly name?: string;
   readFloat(name: string): Promise<Float32Array>;
   /** Rows from..to - 1 of a matrix. */
   readRows(name: string, from: number, to: number): Promise<Float32Array>;
@@ -141,14 +143,14 @@ export class QuantizedSource implements FloatSource {
 
   async readFloat(name: string): Promise<Float32Array> {
     const q = await this.lookup(name);
-    return q ? decode(q).data : await this.base.readFloat(name);
+    return q ? decodeStored(q, this.base.name).data : await this.base.readFloat(name);
   }
 
   async readRows(name: string, from: number, to: number): Promise<Float32Array> {
     // Rows come in chunks of one matrix after another, and looking up may read all of its stored form.
     if (this.#last?.name !== name) this.#last = { name, q: Promise.resolve(this.lookup(name)) };
     const q = await this.#last.q;
-    return q ? decode(rowsOf(q, { from, to })).data : await this.base.readRows(name, from, to);
+    return q ? decodeStored(q, this.base.name, { from, to }).data : await this.base.readRows(name, from, to);
   }
 }
 
@@ -179,18 +181,23 @@ export function overlay(
   return new HeldWeights({ ...arrays, embed, head, blocks });
 }
 
-/** The weight behind a stored matrix that may have been read from a damaged file. Throws `SyntaxError` when it does not decode to finite numbers. */
-function decode(q: QuantizedLinear): Matrix {
-  const fail = (what: string): never => {
-    throw new SyntaxError(
-      `Cannot load "${q.name}": its stored form does not decode: ${what}; fetch or quantise it again`,
-    );
-  };
-  let W: Matrix;
+/** The weight, or rows of it, behind a stored matrix that may have been read from a damaged file. Throws `SyntaxError` when it does not decode to finite numbers. */
+export function decodeStored(q: QuantizedLinear, file?: string, rows = { from: 0, to: q.shape[0] }): Matrix {
+  return readStored(q, file, () => {
+    const W = dequantize(rowsOf(q, rows));
+    if (W.data.every(Number.isFinite)) return W;
+    throw new RangeError("it gives weights that are not finite");
+  });
+}
+
+/** What `read` makes of a stored matrix; where that fails, a `SyntaxError` that names the matrix and its file. */
+export function readStored<T>({ name }: QuantizedLinear, file: string | undefined, read: () => T): T {
   try {
-    W = dequantize(q);
+    return read();
   } catch (error) {
-    return fail(error instanceof Error ? error.message : String(error));
+    const what = error instanceof Error ? error.message : String(error), where = file ? ` of ${file}` : "";
+    throw new SyntaxError(
+      `Cannot load "${name}"${where}: its stored form does not decode: ${what}; fetch or quantise it again`,
+    );
   }
-  return W.data.every(Number.isFinite) ? W : fail("it gives weights that are not finite");
 }

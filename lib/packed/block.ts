@@ -1,5 +1,4 @@
 /** One block from its stored codes: what is read of the checkpoint, and the graph made of it. */
-import { dequantize } from "../quant/forms/decode.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
 import { type Architecture, blockWeights, linears, weightShape } from "../model/architecture.ts";
 import type { BlockParts } from "../model/parts.ts";
@@ -9,7 +8,7 @@ import { Graph, type Value } from "../onnx/graph.ts";
 import { linear, matmul } from "../onnx/ops.ts";
 import { ownArrays, type PackedLinear, packedLinear, packLinear, type PackLinearOptions } from "./linear.ts";
 import { meanPlanes, type Route, routeOf, runsFromCodes } from "./route.ts";
-import type { QuantizedSource } from "../model/weights.ts";
+import { decodeStored, type QuantizedSource, readStored } from "../model/weights.ts";
 
 /** The weights of a block, ready for a graph. */
 export interface PackedBlockWeights {
@@ -38,8 +37,10 @@ export async function readPackedBlock(
   for (const weight of blockWeights(a)) {
     const name = names.block(layer, weight), shape = weightShape(a, weight);
     const q = quantisable.has(weight) ? await source.lookup(name) : undefined;
-    if (q && runsFromCodes(q)) packed.set(weight, packLinear(checkedShape(q, shape), options));
-    else if (q) floats.set(weight, dequantize(checkedShape(q, shape)).data);
+    const file = source.base.name;
+    if (q) checkedShape(q, shape);
+    if (q && runsFromCodes(q)) packed.set(weight, readStored(q, file, () => packLinear(q, options)));
+    else if (q) floats.set(weight, decodeStored(q, file).data);
     else floats.set(weight, await source.readFloat(name));
     if (!quantisable.has(weight)) continue;
     routes.push(routeOf(name, q));

@@ -9,7 +9,7 @@ import { concat } from "../../tensor/concat.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensors, halvesOf, halvesTensor, positiveOf } from "../tensors.ts";
 
 export interface Additive {
   readonly rows: number;
@@ -51,20 +51,23 @@ export function storeAdditive(name: string, layer: Additive, report: QuantizedLi
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readAdditive(q: QuantizedLinear): Additive {
-  const [rows, cols] = q.shape, [group, books, bits] = ["group", "books", "bits"].map((key) => Number(q.config[key]));
-  const codebooks = halvesOf(q, "codebooks"), scales = halvesOf(q, "scales"), bytes = bytesOf(q, "codes");
-  const count = rows * cols / group;
-  if (
-    !(Number.isInteger(count) && bits >= 1 && bits <= 16) || codebooks.length !== books * 2 ** bits * group ||
-    scales.length !== rows
-  ) {
+  const [rows, cols] = q.shape;
+  const [group, books, bits] = ["group", "books", "bits"].map((key) => positiveOf(q, key));
+  if (cols % group !== 0 || bits > 16) {
     throw new RangeError(
-      `Cannot decode "${q.name}": it has ${codebooks.length} numbers of codebooks and ${scales.length} scales`,
+      `Cannot decode "${q.name}": group is ${group} and bits ${bits}, wanted a divisor of ${cols} and at most 16`,
     );
   }
+  const count = rows * cols / group, low = Math.min(8, bits);
+  const stream = packedBytes(count, low) + (bits > 8 ? packedBytes(count, bits - 8) : 0);
+  checkTensors(q, {
+    codes: ["U8", books * stream],
+    codebooks: ["F16", books, 2 ** bits, group],
+    scales: ["F16", rows],
+  });
+  const codebooks = halvesOf(q, "codebooks"), scales = halvesOf(q, "scales"), bytes = bytesOf(q, "codes");
   const codes = new Uint16Array(books * count);
   for (let m = 0, byte = 0; m < books; m++) {
-    const low = Math.min(8, bits);
     codes.set(unpackBits(bytes.subarray(byte), low, count), m * count);
     byte += packedBytes(count, low);
     if (bits <= 8) continue;

@@ -13,7 +13,7 @@ import { rotateBack, signsOf } from "../../tensor/hadamard.ts";
 import { type Matrix, matrix, type Matrix64 } from "../../tensor/matrix.ts";
 import { resampling } from "../../tensor/resample.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensors, halvesOf, halvesTensor, positiveOf } from "../tensors.ts";
 
 /** How the codes of a linear lie. */
 export interface SigmaDeltaShape {
@@ -48,17 +48,28 @@ export function storeSigmaDelta(name: string, layer: SigmaDelta, report: Quantiz
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readSigmaDelta(q: QuantizedLinear): SigmaDelta {
-  const [rows, cols] = q.shape, binary = q.config.binary === true;
-  const [group, rate, seed] = ["group", "rate", "seed"].map((key) => Number(q.config[key]));
-  const scales = halvesOf(q, "scales"), bytes = bytesOf(q, "codes");
-  if (!(Number.isInteger(group) && group > 0 && rate > 0) || scales.length !== 2 * rows * Math.ceil(cols / group)) {
-    throw new RangeError(`Cannot decode "${q.name}": it has ${scales.length} scales for groups of ${group} columns`);
+  const [rows, cols] = q.shape, binary = q.config.binary === true, group = positiveOf(q, "group");
+  const [rate, seed] = ["rate", "seed"].map((key) => Number(q.config[key]));
+  if (!(rate > 0) || !Number.isSafeInteger(seed)) {
+    throw new RangeError(
+      `Cannot decode "${q.name}": rate is ${rate} and seed ${seed}, wanted a positive number and an integer`,
+    );
   }
+  const bytesFor = binary ? (count: number) => packedBytes(count, 1) : packedTritBytes;
+  const counts = Array.from(
+    { length: Math.ceil(cols / group) },
+    (_, b) => rows * samplesOf(Math.min(group, cols - b * group), rate),
+  );
+  checkTensors(q, {
+    codes: ["U8", counts.reduce((sum, count) => sum + bytesFor(count), 0)],
+    scales: ["F16", 2, counts.length, rows],
+  });
+  const scales = halvesOf(q, "scales"), bytes = bytesOf(q, "codes");
   const blocks: Uint8Array[] = [];
-  for (let start = 0, byte = 0; start < cols; start += group) {
-    const count = rows * samplesOf(Math.min(group, cols - start), rate);
+  let byte = 0;
+  for (const count of counts) {
     blocks.push(binary ? unpackBits(bytes.subarray(byte), 1, count) : unpackTrits(bytes.subarray(byte), count));
-    byte += binary ? packedBytes(count, 1) : packedTritBytes(count);
+    byte += bytesFor(count);
   }
   return { rows, cols, group, rate, binary, seed, blocks, scales };
 }

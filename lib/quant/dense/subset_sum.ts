@@ -4,11 +4,11 @@
  * Tensors: `codes` U8, a stream of K-bit codes `[out, in]`, bit i for coefficient i; `index` U8, the line of each group, one or two little-endian bytes
  * `[out, groups, 1 or 2]`; `table` F16 `[lines, K]`. `config.group` is the width of a group of columns; the last one may be narrower.
  */
-import { packBits, unpackBits } from "../../format/bits.ts";
+import { packBits, packedBytes, unpackBits } from "../../format/bits.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensors, halvesOf, halvesTensor, positiveOf } from "../tensors.ts";
 
 export interface SubsetSum {
   readonly rows: number;
@@ -46,14 +46,15 @@ export function storeSubsetSum(name: string, layer: SubsetSum, report: Quantized
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readSubsetSum(q: QuantizedLinear): SubsetSum {
-  const [rows, cols] = q.shape, group = Number(q.config.group), sums = Number(q.config.sums);
-  const count = rows * Math.ceil(cols / group), table = halvesOf(q, "table"), bytes = bytesOf(q, "index");
-  const lines = table.length / sums, wide = lines > 256;
-  if (!(group > 0 && sums > 0 && Number.isInteger(lines)) || bytes.length !== count * (wide ? 2 : 1)) {
-    throw new RangeError(
-      `Cannot decode "${q.name}": it has ${bytes.length} bytes of index and ${table.length} coefficients`,
-    );
-  }
+  const [rows, cols] = q.shape, group = positiveOf(q, "group"), sums = positiveOf(q, "sums");
+  if (sums > 8) throw new RangeError(`Cannot decode "${q.name}": sums is ${sums}, wanted at most 8`);
+  const count = rows * Math.ceil(cols / group), lines = q.tensors.table?.shape[0] ?? 0, wide = lines > 256;
+  checkTensors(q, {
+    codes: ["U8", packedBytes(rows * cols, sums)],
+    index: ["U8", count * (wide ? 2 : 1)],
+    table: ["F16", lines, sums],
+  });
+  const table = halvesOf(q, "table"), bytes = bytesOf(q, "index");
   const index = Int32Array.from({ length: count }, (_, g) => wide ? bytes[2 * g] | bytes[2 * g + 1] << 8 : bytes[g]);
   if (index.some((line) => line >= lines)) {
     throw new RangeError(`Cannot decode "${q.name}": a group has a line beyond the ${lines} of its table`);

@@ -2,13 +2,14 @@
  * The stored form `ternary` of PT²-LLM: per row and block of columns w = μ + α t with t in -1, 0, 1.
  *
  * Tensors: `trits` U8, t + 1 of `[out, in]` in the stored order of columns, five a byte; `scales` F16 `[2, blocks, out]`: α, then μ; `order` U8, two bytes a column,
- * the column that stands in each place, absent where they stand in their own. `config.group` is the width of a block; the last one may be narrower.
+ * the column that stands in each place, absent where they stand in their own. `config`: `group`, the width of a block (the last one may be narrower);
+ * `ordered`, true where there is an order.
  */
-import { packTrits, unpackTrits } from "../../format/trits.ts";
+import { packedTritBytes, packTrits, unpackTrits } from "../../format/trits.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensors, halvesOf, halvesTensor, positiveOf } from "../tensors.ts";
 
 export interface Ternary {
   readonly rows: number;
@@ -31,7 +32,7 @@ export function storeTernary(name: string, layer: Ternary, report: QuantizedLine
     throw new RangeError(`Cannot store the order of ${cols} columns of "${name}": wanted at most 65536; do without`);
   }
   return {
-    ...{ name, format: "ternary", shape: [rows, cols], config: { group }, report },
+    ...{ name, format: "ternary", shape: [rows, cols], config: { group, ...(order ? { ordered: true } : {}) }, report },
     tensors: {
       trits: bytesTensor(packTrits(trits)),
       scales: halvesTensor(scales, [2, Math.ceil(cols / group), rows]),
@@ -42,10 +43,13 @@ export function storeTernary(name: string, layer: Ternary, report: QuantizedLine
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readTernary(q: QuantizedLinear): Ternary {
-  const [rows, cols] = q.shape, group = Number(q.config.group), scales = halvesOf(q, "scales");
-  if (!(Number.isInteger(group) && group > 0) || scales.length !== 2 * rows * Math.ceil(cols / group)) {
-    throw new RangeError(`Cannot decode "${q.name}": it has ${scales.length} scales for groups of ${group} columns`);
-  }
+  const [rows, cols] = q.shape, group = positiveOf(q, "group");
+  checkTensors(q, {
+    trits: ["U8", packedTritBytes(rows * cols)],
+    scales: ["F16", 2, Math.ceil(cols / group), rows],
+    ...(q.tensors.order || q.config.ordered === true ? { order: ["U8", 2 * cols] } : {}),
+  });
+  const scales = halvesOf(q, "scales");
   const trits = unpackTrits(bytesOf(q, "trits"), rows * cols);
   const order = q.tensors.order && Int32Array.from(new Uint16Array(bytesOf(q, "order").slice().buffer));
   if (order && new Set(order).size !== cols || order?.some((j) => j >= cols)) {

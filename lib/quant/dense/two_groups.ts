@@ -6,11 +6,11 @@
  * `levels` F16 `[blocks, 8, out]`: μ and α of group 0, of group 1, of the salient sign and of its second sign. `config.group` is the width of a block; the last
  * one may be narrower. That is 3 bits per weight at 128 columns, and one bit per column.
  */
-import { packBits, unpackBits } from "../../format/bits.ts";
+import { packBits, packedBytes, unpackBits } from "../../format/bits.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensors, halvesOf, halvesTensor, positiveOf } from "../tensors.ts";
 
 export interface TwoGroups {
   readonly rows: number;
@@ -44,13 +44,18 @@ export function storeTwoGroups(name: string, layer: TwoGroups, report: Quantized
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readTwoGroups(q: QuantizedLinear): TwoGroups {
-  const [rows, cols] = q.shape, group = Number(q.config.group), levels = halvesOf(q, "levels");
-  if (!(Number.isInteger(group) && group > 0) || levels.length !== 8 * rows * Math.ceil(cols / group)) {
-    throw new RangeError(`Cannot decode "${q.name}": it has ${levels.length} levels for groups of ${group} columns`);
-  }
+  const [rows, cols] = q.shape, group = positiveOf(q, "group"), signs = packedBytes(rows * cols, 1);
+  checkTensors(q, {
+    signs: ["U8", signs],
+    seconds: ["U8", signs],
+    salient: ["U8", packedBytes(cols, 1)],
+    levels: ["F16", Math.ceil(cols / group), 8, rows],
+  });
   const bits = (tensor: string, count: number) => unpackBits(bytesOf(q, tensor), 1, count);
-  const [signs, seconds] = [bits("signs", rows * cols), bits("seconds", rows * cols)];
-  return { rows, cols, group, signs, seconds, salient: bits("salient", cols), levels };
+  return {
+    ...{ rows, cols, group, signs: bits("signs", rows * cols), seconds: bits("seconds", rows * cols) },
+    ...{ salient: bits("salient", cols), levels: halvesOf(q, "levels") },
+  };
 }
 
 export const decodeTwoGroups: Decoder = (q): Matrix => {

@@ -12,7 +12,7 @@ import { ScaleOverflow } from "../../tensor/errors.ts";
 import { concat } from "../../tensor/concat.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear } from "../method.ts";
-import { bytesOf, bytesTensor, halvesOf, halvesTensor } from "../tensors.ts";
+import { bytesOf, bytesTensor, checkTensor, checkTensors, halvesOf, halvesTensor } from "../tensors.ts";
 import { groupOf } from "./grouped.ts";
 
 /** A group of columns, unpacked. */
@@ -62,17 +62,27 @@ export function storeMixed(
 /** Bits of the codes of each group, in column order. */
 export function widthsOf(q: QuantizedLinear): number[] {
   const count = Math.ceil(q.shape[1] / groupOf(q));
+  checkTensor(q, "widths", ["U8", packedBytes(count, 2)]);
   return Array.from(unpackBits(bytesOf(q, "widths"), 2, count), (code) => code + 1);
 }
 
 /** Unpacks a linear. Throws `RangeError` when a tensor does not fit the shape, TypeError when one is missing. */
 export function readMixed(q: QuantizedLinear): MixedGroup[] {
   const [rows, cols] = q.shape, group = groupOf(q), widths = widthsOf(q);
+  const many = widths.filter((bits) => bits > 1), single = widths.length - many.length;
+  const sum = (numbers: readonly number[]) => numbers.reduce((total, n) => total + n, 0);
+  checkTensors(q, {
+    widths: ["U8", packedBytes(widths.length, 2)],
+    codes: ["U8", sum(widths.map((bits, b) => packedBytes(rows * Math.min(group, cols - b * group), bits)))],
+    scales: ["F16", widths.length, rows],
+    ...(many.length > 0 ? { zeros: ["U8", sum(many.map((bits) => packedBytes(rows, bits)))] } : {}),
+    ...(single > 0 ? { means: ["F16", single, rows] } : {}),
+  });
   const codes = bytesOf(q, "codes"), scales = halvesOf(q, "scales");
-  const zeros = widths.some((bits) => bits > 1) ? bytesOf(q, "zeros") : new Uint8Array();
-  const means = widths.includes(1) ? halvesOf(q, "means") : new Float32Array();
+  const zeros = many.length > 0 ? bytesOf(q, "zeros") : new Uint8Array();
+  const means = single > 0 ? halvesOf(q, "means") : new Float32Array();
   let byte = 0, zero = 0, mean = 0;
-  const groups = widths.map((bits, b): MixedGroup => {
+  return widths.map((bits, b): MixedGroup => {
     const start = b * group, width = Math.min(group, cols - start);
     const own = { start, width, bits, codes: unpackBits(codes.subarray(byte), bits, rows * width) };
     byte += packedBytes(rows * width, bits);
@@ -84,13 +94,6 @@ export function readMixed(q: QuantizedLinear): MixedGroup[] {
     zero += packedBytes(rows, bits);
     return { ...own, scales: scale, zeros: unpackBits(zeros.subarray(zero - packedBytes(rows, bits)), bits, rows) };
   });
-  if (scales.length !== widths.length * rows || means.length !== mean) {
-    throw new RangeError(
-      `Cannot decode "${q.name}": it has ${scales.length} scales and ${means.length} means, wanted ` +
-        `${widths.length * rows} and ${mean}`,
-    );
-  }
-  return groups;
 }
 
 export const decodeMixed: Decoder = (q): Matrix => {
