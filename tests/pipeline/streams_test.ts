@@ -95,3 +95,51 @@ Deno.test("LLaDA-MoE: an expert's drift is of the tokens that the quantised mode
     assertNear(X!.data, of(x).flatMap((row) => [...row]), `${name} X`);
   }
 });
+
+Deno.test("LLaDA-MoE: H, D and X of every stage of every block, down projections and experts that few tokens go to included", async () => {
+  await using model = await tinyModel({ config: familyConfigs["LLaDA-MoE"] });
+  const a = model.architecture, windows = Array.from({ length: 2 }, (_, i) => randomTokens(8, 80 + i));
+  const calibration = simulateMasks({ windows }, { maskId: 22, seed: 2 });
+  const seen = new Map<string, LinearInput>();
+  const quantized = await quantize(model, spy(seen, 1000), { calibration, batch: 2 });
+  const passes = (m: typeof model) => calibration.windows.map((w) => referencePass(a, arraysOf(m), w).inputs);
+  const [own, full] = [passes(quantized), passes(model)];
+  const times = (W: ArrayLike<number>, x: Float64Array) =>
+    Float64Array.from(
+      { length: W.length / x.length },
+      (_, i) => x.reduce((sum, v, j) => sum + W[i * x.length + j] * v, 0),
+    );
+  const checked: string[] = [], all = model.linearNames().map(({ name }) => name), kinds = new Set<boolean>();
+  for (let layer = 0; layer < a.layers; layer++) {
+    const blocks = [quantized, model].map((m) => arraysOf(m).blocks[layer]);
+    const stage = (k: number) => [own, full].map((inputs) => inputs.flatMap((of) => of[layer][k]));
+    const check = (linear: string, [x, aim]: Float64Array[][]) => {
+      const name = model.family.names.block(layer, linear), { H, D, X } = seen.get(name)!;
+      assertNear(H!.data, product(x, x, 2), `${name} H`);
+      assertNear(D!.data, product(minus(aim, x), x, 2), `${name} D`);
+      assertNear(X!.data, x.flatMap((row) => [...row]), `${name} X`);
+      checked.push(name);
+    };
+    for (const linear of ["q", "k", "v"]) check(linear, stage(0));
+    check("o", stage(1));
+    const read = stage(2), { router } = blocks[1];
+    const sent = read[0].map((row) => chosenExperts(a, times(router, row)).map(([e]) => e));
+    for (let e = 0; e < 6; e++) {
+      const visited = sent.filter((experts) => experts.includes(e)).length;
+      kinds.add(visited < 3);
+      // Fewer tokens than a quarter of the columns are too few: all are taken then.
+      const of = (rows: Float64Array[], width: number) =>
+        rows.filter((_, t) => visited < width / 4 || sent[t].includes(e));
+      for (const linear of ["gate", "up"]) check(`experts.${e}.${linear}`, read.map((rows) => of(rows, 16)));
+      const active = read.map((rows, m) =>
+        of(rows, 12).map((row) => {
+          const up = times(blocks[m][`experts.${e}.up`], row);
+          return times(blocks[m][`experts.${e}.gate`], row).map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
+        })
+      );
+      check(`experts.${e}.down`, active);
+    }
+  }
+  assertEquals(checked.sort(), all.sort());
+  assertEquals(kinds.size, 2);
+});
