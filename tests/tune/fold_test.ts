@@ -4,10 +4,15 @@ import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { sizeOf } from "../../lib/evaluate/evaluate.ts";
 import { awq } from "../../lib/methods/awq.ts";
+import { rtn } from "../../lib/methods/rtn.ts";
 import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
+import { readUniform, storeUniform } from "../../lib/quant/forms/uniform.ts";
+import type { Method } from "../../lib/quant/method.ts";
+import { asMatrix, matrix } from "../../lib/tensor/matrix.ts";
+import { rng } from "../../lib/tensor/rng.ts";
 import { tuned } from "../../lib/tune/tuned.ts";
 import { contents, writeSharded } from "../pipeline/checkpoints.ts";
-import { familyConfigs, inFolder, randomTokens, tinyConfig } from "../model/tiny.ts";
+import { familyConfigs, inFolder, randomTokens, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 const cpu = { device: "cpu", threads: 1 } as const, bits = 8, group = 8;
 const windows = Array.from({ length: 6 }, (_, i) => randomTokens(12, 40 + i));
@@ -41,6 +46,42 @@ for (const [family, config] of Object.entries({ ...familyConfigs, LLaDA: tinyCon
       // Scales of rows are rounded to fp16 once more.
       data.forEach((x, i) => assert(Math.abs(x - own.data[i]) < 3e-3 * largest, `${i}: ${x}, ${own.data[i]}`));
     }));
+}
+
+/** Rounding to nearest under factors of columns that are powers of two, which fp16 divides by without rounding; one draw for all that share an input. */
+function poweredRtn(folds: boolean): Method {
+  const inner = rtn({ bits: 8, group });
+  const scaledBy = (scale: Float32Array): Method => ({
+    ...inner,
+    async quantize({ name, W, ...rest }) {
+      const cols = scale.length, data = Float32Array.from(W.data, (w, k) => w * scale[k % cols]);
+      const q = await inner.quantize({ ...rest, name, W: matrix(data.length / cols, cols, data) });
+      return storeUniform(name, { ...readUniform(q), inScale: scale }, q.report);
+    },
+  });
+  return {
+    ...inner,
+    ...(folds ? { folds } : {}),
+    together: ([{ name, W }]) => {
+      const random = rng(1, name), cols = asMatrix(W).cols;
+      return Promise.resolve(scaledBy(Float32Array.from({ length: cols }, () => 2 ** (random.int(5) - 2))));
+    },
+  };
+}
+
+for (const [family, config] of Object.entries({ ...familyConfigs, LLaDA: tinyConfig() })) {
+  Deno.test(`${family}: powers of two fold without rounding: the same logits, and bytes less those of the factors`, async () => {
+    await using model = await tinyModel({ config });
+    const [stored, folded] = [await quantize(model, poweredRtn(false)), await quantize(model, poweredRtn(true))];
+    const bytes = (m: typeof stored) => [...m.storedBytes.values()].reduce((sum, n) => sum + n, 0);
+    const factors = (m: typeof stored) =>
+      [...m.quantized.values()].reduce((sum, { tensors }) => sum + (tensors.in_scale?.bytes.length ?? 0), 0);
+    assert(factors(stored) > factors(folded));
+    assertEquals(bytes(stored) - bytes(folded), factors(stored) - factors(folded));
+    const tokens = randomTokens(12, 6), { data } = await stored.logits(tokens), own = await folded.logits(tokens);
+    const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    data.forEach((x, i) => assert(Math.abs(x - own.data[i]) < 1e-5 * largest, `${i}: ${x}, ${own.data[i]}`));
+  });
 }
 
 Deno.test("on disk: a stopped run folds once, its counted bits are those that it stores, and it runs packed", () =>
