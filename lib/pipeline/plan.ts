@@ -8,7 +8,7 @@ import type { Model } from "../model/model.ts";
 import { probeDevice, type ProbeOptions, probeSolver } from "./probe.ts";
 import { statesBytes } from "./disk/spilled.ts";
 import { planTunings } from "./plan_tuning.ts";
-import { foldable } from "../tune/fold.ts";
+import { foldable, foldedVectors } from "../tune/fold.ts";
 
 export interface PlanOptions extends ProbeOptions {
   /** Calibration windows, those held out included; 0 for a method that needs no data. */
@@ -72,8 +72,16 @@ export async function planQuantization(model: Model, method: Method, options: Pl
   const quantisedBytes = workBytes - a.layers * folded;
   const weights = a.layers * shapes.reduce((sum, [rows, cols]) => sum + rows * cols, 0);
   const quantised = new Set(model.linearNames().map(({ name }) => name));
+  const layers = Array.from({ length: a.layers }, (_, layer) => layer);
+  const wide = new Set(
+    layers.flatMap((layer) => method.folds ? foldedVectors(a).map((name) => family.names.block(layer, name)) : []),
+  );
   const bytesOf = (name: string, shape: readonly number[]) =>
-    packed ? packed.checkpoint.source.tensors.info(name).bytes : savedBytes(model, shape);
+    packed && wide.has(name)
+      ? 4 * shape[0]
+      : packed
+      ? packed.checkpoint.source.tensors.info(name).bytes
+      : savedBytes(model, shape);
   let others = 0, outsideSeconds = 0;
   for (const [name, shape] of tensorShapes(family, a)) {
     if (quantised.has(name)) continue;

@@ -35,6 +35,10 @@ function places(a: Architecture): Place[] {
 /** The linears of a block whose factors can go somewhere. */
 export const foldable = (a: Architecture): readonly Linear[] => places(a).flatMap(({ readers }) => readers);
 
+/** The norms and biases of a block that factors can change. */
+export const foldedVectors = (a: Architecture): readonly BlockWeight[] =>
+  places(a).flatMap(({ into, kind }) => kind === "norm" ? [into] : into === "v" && a.qkvBias ? ["vBias"] : []);
+
 /**
  * The forms, norms and biases that change when every factor that can be folded is. A set folds where all its linears store the same factors and what is
  * before them can take them; else it stays as it is.

@@ -102,7 +102,8 @@ export async function folderStore(checkpoint: Checkpoint, method: Method, run: R
         ? await tuneOnDisk(model, await everyForm(folder, model), { dir: folder.dir, tunings, seed, typeOf, signal })
         : undefined;
       const moved = method.folds ? await foldFactors(model, await everyForm(folder, model)) : tuning?.moved;
-      const written = { out, provenance, maxShardBytes, moved, rows: tuning?.rows };
+      // What is folded keeps what it was: bf16 would round norms once more.
+      const written = { out, provenance, maxShardBytes, moved, wide: method.folds, rows: tuning?.rows };
       const summary = await writePacked(checkpoint, folder, written);
       await folder.remove();
       return summary;

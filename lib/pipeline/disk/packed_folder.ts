@@ -29,18 +29,22 @@ export interface Summary {
 export async function writePacked(
   checkpoint: Checkpoint,
   folder: WorkFolder,
-  { out, provenance, maxShardBytes, moved, rows }: {
+  { out, provenance, maxShardBytes, moved, wide = false, rows }: {
     readonly out: string;
     readonly provenance: Readonly<Record<string, string | number>>;
     readonly maxShardBytes?: number;
     /** What was moved since the walk. */
     readonly moved?: Moved;
+    /** Vectors that moved are stored as float32, whatever the type of the checkpoint. */
+    readonly wide?: boolean;
     /** The steps of what moved it, where it was tuned. */
     readonly rows?: readonly TuningRow[];
   },
 ): Promise<Summary> {
   const { source, config, family, architecture } = checkpoint;
   const shapes = tensorShapes(family, architecture);
+  const typeOf = (name: string) =>
+    wide && moved?.vectors.has(name) ? "F32" : source.tensors.info(name).dtype as FloatType;
   const tensors: TensorHead[] = [];
   const owner = new Map<string, string>();
   const entries: Omit<QuantizedLinear, "tensors">[] = [];
@@ -50,8 +54,7 @@ export async function writePacked(
     parameters += shape.reduce((x, y) => x * y);
     const finished = await folder.finished(name);
     if (!finished) {
-      const { dtype } = source.tensors.info(name);
-      tensors.push({ name, dtype, shape });
+      tensors.push({ name, dtype: typeOf(name), shape });
       continue;
     }
     // The seconds stay in the work folder: what is made is the same however long it took.
@@ -70,8 +73,7 @@ export async function writePacked(
     const name = owner.get(tensor);
     if (name === undefined) {
       const vector = moved?.vectors.get(tensor);
-      const { dtype } = source.tensors.info(tensor);
-      return vector ? encodeFloats(dtype as FloatType, vector) : await source.tensors.read(tensor);
+      return vector ? encodeFloats(typeOf(tensor), vector) : await source.tensors.read(tensor);
     }
     if (held?.name !== name) {
       held = { name, q: moved?.forms.get(name) ?? (await folder.finished(name))!.q };
