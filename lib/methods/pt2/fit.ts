@@ -82,14 +82,29 @@ export function alignGrid(
     d += sums[j];
     v += t[j] * sums[j];
     r += w[j] * sums[j];
-    if (t[j] === 0) continue;
-    let ct = 0, cw = 0;
-    for (let k = 0, at = j * m; k < m; k++, at++) {
-      ct += C[at] * t[k];
-      cw += C[at] * w[k];
+  }
+  // Two rows of C at a time: the same sums, each in its own order.
+  for (let j = 0; j < m;) {
+    while (j < m && t[j] === 0) j++;
+    if (j === m) break;
+    let other = j + 1;
+    while (other < m && t[other] === 0) other++;
+    const second = Math.min(other, m - 1);
+    let ct = 0, cw = 0, ct2 = 0, cw2 = 0;
+    for (let k = 0, at = j * m, at2 = second * m; k < m; k++, at++, at2++) {
+      const code = t[k], x = w[k], c = C[at], c2 = C[at2];
+      ct += c * code;
+      cw += c * x;
+      ct2 += c2 * code;
+      cw2 += c2 * x;
     }
     tau += t[j] * ct;
     p += t[j] * cw;
+    if (other < m) {
+      tau += t[other] * ct2;
+      p += t[other] * cw2;
+    }
+    j = other + 1;
   }
   const below = d * tau - v * v;
   if (!(below > 1e-12 * d * tau)) return false;

@@ -68,7 +68,7 @@ async function quantize(linear: LinearInput, options: Required<Pt2LlmOptions>): 
   const { U, damping: used, retries } = await factors.of(H, { damping, kernels, signal });
   // The columns that remain, by their number, with their weights and the inverse of H over them; all shrink block by block.
   let columns = Int32Array.from({ length: cols }, (_, j) => j);
-  let rest = matrix(rows, cols, W.data.slice()), inverse = await kernels.gemm64(U, U, { transA: true });
+  let rest = matrix(rows, cols, W.data.slice()), inverse = await inverseOf(U, kernels);
   const order = new Int32Array(cols), blocks = Math.ceil(cols / group);
   const trits = new Uint8Array(rows * cols), scales = new Float32Array(2 * blocks * rows);
   let rounds = 0, aligned = 0;
@@ -122,12 +122,15 @@ function momentOf(H: Matrix | Matrix64, own: Int32Array): { readonly C: Float64A
 
 /** The places of the columns most alike the mean column, by cosine; in their order. */
 function alike({ rows, cols, data }: Matrix, width: number): Int32Array {
-  const mean = new Float64Array(rows), dots = new Float64Array(cols), squares = new Float64Array(cols);
-  for (let k = 0; k < data.length; k++) mean[Math.floor(k / cols)] += data[k] / cols;
-  for (let i = 0, k = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++, k++) {
-      dots[j] += data[k] * mean[i];
-      squares[j] += data[k] * data[k];
+  const dots = new Float64Array(cols), squares = new Float64Array(cols);
+  for (let i = 0; i < rows; i++) {
+    const at = i * cols;
+    let mean = 0;
+    for (let j = 0; j < cols; j++) mean += data[at + j] / cols;
+    for (let j = 0; j < cols; j++) {
+      const w = data[at + j];
+      dots[j] += w * mean;
+      squares[j] += w * w;
     }
   }
   const cosine = dots.map((dot, j) => squares[j] > 0 ? dot / Math.sqrt(squares[j]) : 0);
@@ -161,6 +164,28 @@ interface Parted {
   readonly kernels: Kernels;
 }
 
+/** Columns of U whose products are made at once. */
+const PANEL = 512;
+
+/** UᵀU of an upper triangular U, by panels of columns: what is zero is left out, and what is below the diagonal is mirrored. */
+async function inverseOf(U: Matrix64, kernels: Kernels): Promise<Matrix64> {
+  const n = U.cols, out = matrix64(n, n);
+  for (let start = 0; start < n; start += PANEL) {
+    const end = Math.min(start + PANEL, n), own = matrix64(end, end - start), all = matrix64(end, n - start);
+    for (let k = 0; k < end; k++) {
+      own.data.set(U.data.subarray(k * n + start, k * n + end), k * own.cols);
+      all.data.set(U.data.subarray(k * n + start, (k + 1) * n), k * all.cols);
+    }
+    const { data } = await kernels.gemm64(own, all, { transA: true });
+    for (let i = start; i < end; i++) {
+      const row = data.subarray((i - start) * all.cols, (i - start + 1) * all.cols);
+      out.data.set(row.subarray(i - start), i * n + i);
+      for (let j = i + 1; j < n; j++) out.data[j * n + i] = row[j - start];
+    }
+  }
+  return out;
+}
+
 /** S = (H⁻¹_BB)⁻¹ H⁻¹_BR `[block, rest]`, by which the error of the block reaches the rest. */
 async function reach(inverse: Matrix64, { chosen, others, kernels }: Parted): Promise<Matrix64> {
   const L = invertLower(cholesky(pickBoth(inverse, chosen, chosen)));
@@ -168,16 +193,19 @@ async function reach(inverse: Matrix64, { chosen, others, kernels }: Parted): Pr
   return await kernels.gemm64(own, pickBoth(inverse, chosen, others));
 }
 
-/** W_R - (W_B - Q_B) S. */
+/** W_R - (W_B - Q_B) S, in place of W_R. */
 async function passOn(rest: Matrix, left: Matrix, S: Matrix64, kernels: Kernels): Promise<Matrix> {
   const update = await kernels.gemm(left, matrix(S.rows, S.cols, new Float32Array(S.data)));
-  return matrix(rest.rows, rest.cols, rest.data.map((w, k) => w - update.data[k]));
+  for (let k = 0; k < rest.data.length; k++) rest.data[k] -= update.data[k];
+  return rest;
 }
 
 /** H⁻¹_RR - H⁻¹_RB S: the inverse of H over the rest alone. */
 async function eliminated(inverse: Matrix64, S: Matrix64, { chosen, others, kernels }: Parted): Promise<Matrix64> {
-  const out = pickBoth(inverse, others, others);
-  const known = await kernels.gemm64(pickBoth(inverse, others, chosen), S);
-  for (let k = 0; k < out.data.length; k++) out.data[k] -= known.data[k];
-  return out;
+  const known = await kernels.gemm64(pickBoth(inverse, others, chosen), S), n = others.length;
+  for (let i = 0; i < n; i++) {
+    const row = others[i] * inverse.cols;
+    for (let j = 0, k = i * n; j < n; j++, k++) known.data[k] = inverse.data[row + others[j]] - known.data[k];
+  }
+  return known;
 }
