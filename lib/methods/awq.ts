@@ -9,9 +9,10 @@ import { readHessian, readWeight } from "../quant/linear.ts";
 import type { LinearInput, Method, QuantizedLinear } from "../quant/method.ts";
 import { storeUniform } from "../quant/forms/uniform.ts";
 import { type Kernels, referenceKernels } from "../tensor/kernels.ts";
-import { asMatrix, inner, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
+import { asMatrix, type Matrix, matrix, type Matrix64 } from "../tensor/matrix.ts";
 import { clippedErrors, scaledErrors } from "./awq_rows.ts";
 import { checkPositive, checkUniform, methodName } from "./options.ts";
+import { quadraticForm } from "./quadratic.ts";
 
 export interface AwqOptions {
   /** Bits per code, 1 to 8. */
@@ -94,9 +95,9 @@ async function searchScale(
 ): Promise<Found> {
   const [first] = set, { kernels = referenceKernels } = first;
   const weights = set.map(readWeight), { cols } = weights[0];
-  const H = narrow(readHessian(first, cols)), magnitude = meanMagnitude(first, cols);
+  const lossOf = quadraticForm(readHessian(first, cols), kernels), magnitude = meanMagnitude(first, cols);
   const largest = Math.max(...weights.map(({ data }) => data.length));
-  const errors = new Float32Array(largest), product = new Float32Array(largest);
+  const errors = new Float32Array(largest);
   let best: Found | undefined, least = Infinity;
   for (let i = 0; i < ratios; i++) {
     first.signal?.throwIfAborted();
@@ -106,8 +107,7 @@ async function searchScale(
       const D = matrix(W.rows, cols, errors.subarray(0, W.data.length));
       const args = { w: W.data, cols, group, bits, scale, errors: D.data };
       await kernels.rows(scaledErrors, W.rows, args, { costPerRow: 10 * cols });
-      const out = matrix(W.rows, cols, product.subarray(0, W.data.length));
-      loss += inner(D, await kernels.gemm(D, H, { out }));
+      loss += await lossOf(D);
     }
     if (loss < least) [least, best] = [loss, { scale, ratio: i / ratios }];
   }

@@ -36,31 +36,33 @@ export function refit(
   w: ArrayLike<number>,
   c: Float64Array,
   codes: Uint8Array,
-  { A, b, counts } = normalEquations(c.length),
+  { A, b, counts, sums } = normalEquations(c.length),
 ): void {
   const K = c.length;
   A.fill(0);
   b.fill(0);
   counts.fill(0);
+  sums.fill(0);
   for (let j = 0; j < w.length; j++) {
-    const code = codes[j], x = w[j];
-    counts[code]++;
-    for (let i = 0; i < K; i++) if (code >> i & 1) b[i] += x;
+    counts[codes[j]]++;
+    sums[codes[j]] += w[j];
   }
   for (let code = 0; code < counts.length; code++) {
     for (let i = 0; i < K; i++) {
       if (!(code >> i & 1)) continue;
+      b[i] += sums[code];
       for (let k = 0; k < K; k++) if (code >> k & 1) A[i * K + k] += counts[code];
     }
   }
   solve(A, b, c);
 }
 
-/** Memory for `refit`: A c = b, and how many weights have each code. */
+/** Memory for `refit`: A c = b, and of each code how many weights have it and their sum. */
 const normalEquations = (K: number) => ({
   A: new Float64Array(K * K),
   b: new Float64Array(K),
   counts: new Int32Array(2 ** K),
+  sums: new Float64Array(2 ** K),
 });
 
 /** c with A c = b for a symmetric A without negative eigenvalues, by Gauss–Seidel from the c that is there: no step raises the error, whatever the rank. */
