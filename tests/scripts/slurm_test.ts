@@ -75,7 +75,7 @@ Deno.test({
       await Deno.writeTextFile(`${folder}/slurm/arms.jsonl`, lines.map((line) => `${line}\n`).join(""));
       const mixed = await reproduce(`${folder}/slurm`, {}, ...model, "--report").output();
       assertEquals(mixed.success, false);
-      assertStringIncludes(text(mixed.stderr), "measured on cuda (H100), linux");
+      assertStringIncludes(text(mixed.stderr), "cuda (H100), linux");
       assertStringIncludes(text(mixed.stderr), "pass --across-devices");
       const asked = await reproduce(`${folder}/slurm`, {}, ...model, "--report", "--across-devices").output();
       assert(asked.success, text(asked.stderr));
