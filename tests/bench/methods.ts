@@ -20,7 +20,7 @@ import { openRuntime } from "../../lib/runtime/runtime.ts";
 import { matrix } from "../../lib/tensor/matrix.ts";
 import { rng } from "../../lib/tensor/rng.ts";
 import { fresh, secondMoment, weights } from "./inputs.ts";
-import { once, report, type Timing } from "./report.ts";
+import { once, report, time, type Timing } from "./report.ts";
 
 const [size = "4096", ...names] = Deno.args, N = Number(size), MOST = 10, group = 128;
 await using runtime = await openRuntime({ device: "cpu" });
@@ -46,7 +46,7 @@ const methods: Readonly<Record<string, Method>> = {
   "AQLM 1x8 g8, two rounds": aqlm({ books: 1, bits: 8, group: 8, epochs: 2, tolerance: 0 }),
 };
 await run(gptq({ bits: 2, group }))(); // starts threads and sessions
-const base = await once(run(gptq({ bits: 2, group })));
+const base = await time(run(gptq({ bits: 2, group })));
 const timings: Timing[] = [{ what: `GPTQ, 2 bits, group 128, ${N} x ${N}`, ...base }];
 for (const [what, method] of Object.entries(methods)) {
   if (names.length > 0 && !names.some((name) => what.startsWith(name))) continue;
