@@ -3,7 +3,7 @@ import { packBits, packedBytes, unpackBits } from "../format/bits.ts";
 import { groupOf } from "../quant/forms/grouped.ts";
 import { bytesOf, halvesOf } from "../quant/tensors.ts";
 import type { QuantizedLinear } from "../quant/method.ts";
-import { readUniform } from "../quant/forms/uniform.ts";
+import { checkUniformTensors, readUniform } from "../quant/forms/uniform.ts";
 import { fillCodes, recode } from "./codes.ts";
 import { kernelBlock, type Run, runsOf, type StoredTerms, type Term } from "./kernel.ts";
 
@@ -28,6 +28,7 @@ export function uniformTerms(q: QuantizedLinear, narrow: boolean): StoredTerms {
   if (!(Number.isInteger(bits) && bits >= 1 && bits <= 8)) {
     throw new RangeError(`Cannot run "${q.name}" packed: its codes have ${bits} bits, wanted 1 to 8; run it dense`);
   }
+  checkUniformTensors(q);
   const [rows, cols] = q.shape;
   const { order, groups, codes: stream } = layout(q);
   const { scales, zeros } = grid(q, groups.length);

@@ -6,7 +6,9 @@ import { saveModel } from "../../lib/checkpoint/save.ts";
 import { visible } from "../../lib/diffusion/mcs.ts";
 import { encodeSafetensors, openSafetensors, type TensorBytes } from "../../lib/format/safetensors.ts";
 import { aqlm } from "../../lib/methods/aqlm/aqlm.ts";
+import { awq } from "../../lib/methods/awq.ts";
 import { billm } from "../../lib/methods/billm.ts";
+import { gptq } from "../../lib/methods/gptq.ts";
 import { pt2Llm } from "../../lib/methods/pt2/pt2_llm.ts";
 import { sbvr } from "../../lib/methods/sbvr/sbvr.ts";
 import { sdqLlm } from "../../lib/methods/sdq/sdq_llm.ts";
@@ -17,6 +19,15 @@ import { inFolder, randomTokens, tinyModel } from "../model/tiny.ts";
 type Config = Record<string, number | string | boolean>;
 /** Each form: its tensors, tensors with codes that none can be, and fields of its config that are wrong. */
 const forms = [
+  {
+    ...{ form: "uniform", method: awq({ bits: 3, group: 8 }), parts: ["codes", "scales", "zeros", "in_scale"] },
+    configs: [[{ bits: 0 }, "bits is 0"], [{ bits: 4 }, "the tensor codes"]],
+  },
+  {
+    ...{ form: "uniform", method: gptq({ bits: 2, group: 8, actOrder: true }) },
+    parts: ["codes", "scales", "zeros", "g_idx"],
+    codes: [["g_idx", 2, "a group beyond the 2"]],
+  },
   { form: "two-groups", method: billm({ group: 8 }), parts: ["signs", "seconds", "salient", "levels"] },
   {
     ...{ form: "ternary", method: pt2Llm({ group: 8 }), parts: ["trits", "scales", "order"] },
@@ -50,7 +61,7 @@ const linear = "model.transformer.blocks.1.attn_out", cpu = { device: "cpu", thr
 const calibration = visible({ windows: [randomTokens(12, 1), randomTokens(12, 2)] });
 
 for (const { form, method, parts, ...wrong } of forms) {
-  Deno.test(`${form}: a damaged tensor or config is refused by file, linear and tensor, dense and packed`, () =>
+  Deno.test(`${form} of ${method.name}: a damaged tensor or config is refused by file, linear and tensor, dense and packed`, () =>
     inFolder(async (folder) => {
       await using model = await tinyModel();
       await saveModel(await quantize(model, method, { calibration, seed: 1 }), folder);

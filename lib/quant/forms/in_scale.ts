@@ -10,8 +10,8 @@ export function inScaleOf(q: QuantizedLinear): Float32Array | undefined {
 
 /** The same codes, for inputs that are divided by the factors already: it stands for W diag(in_scale). */
 export function withoutInScale(q: QuantizedLinear): QuantizedLinear {
-  const { in_scale: _, ...tensors } = q.tensors;
-  return { ...q, tensors };
+  const { in_scale: _, ...tensors } = q.tensors, { scaled: __, ...config } = q.config;
+  return { ...q, config, tensors };
 }
 
 /**

@@ -2,12 +2,14 @@
  * The stored form of uniform grids, format "uniform". Tensors: `codes` U8, one stream of `bits`-bit codes in row-major order, least significant bit
  * first; `scales` F16 `[out, groups]`; `zeros` U8, a stream of `bits`-bit zero points `[out, groups]`, absent for symmetric grids (z = 2^(bits - 1));
  * `in_scale` F16 `[in]`, absent without: what stands in the codes is W diag(in_scale), so that the weight is s (q - z) / in_scale. `g_idx` U8, the group of each column as one or two little-endian bytes `[in, 1 or 2]`, absent when group g is columns [g · group, (g + 1) · group).
+ * `config`: `bits`, `group`, `symmetric`; `scaled` and `indexed`, true where there are `in_scale` and `g_idx`.
  */
-import { packBits, unpackBits } from "../../format/bits.ts";
+import { packBits, packedBytes, unpackBits } from "../../format/bits.ts";
 import { ScaleOverflow } from "../../tensor/errors.ts";
 import { floatToHalf, halfToFloat } from "../../tensor/half.ts";
 import { type Matrix, matrix } from "../../tensor/matrix.ts";
 import type { Decoder, QuantizedLinear, StoredTensor } from "../method.ts";
+import { checkTensors, positiveOf } from "../tensors.ts";
 
 /** A uniform layer, unpacked. */
 export interface UniformLayer {
@@ -47,17 +49,40 @@ export function storeUniform(name: string, layer: UniformLayer, report: Quantize
   if (!symmetric) tensors.zeros = stream(zeros, bits);
   if (groupOf) tensors.g_idx = storeIndices(groupOf, groups);
   if (inScale) tensors.in_scale = { dtype: "F16", shape: [cols], bytes: new Uint8Array(floatToHalf(inScale).buffer) };
-  return { name, format: "uniform", shape: [rows, cols], config: { bits, group, symmetric }, tensors, report };
+  const config = {
+    ...{ bits, group, symmetric },
+    ...(groupOf ? { indexed: true } : {}),
+    ...(inScale ? { scaled: true } : {}),
+  };
+  return { name, format: "uniform", shape: [rows, cols], config, tensors, report };
 }
 
-/** Unpacks a layer stored by `storeUniform`: what a kernel for packed weights is filled from. */
-export function readUniform({ shape: [rows, cols], config, tensors }: QuantizedLinear): UniformLayer {
+/** Throws unless the tensors are those of a uniform layer, each of its type and shape: see `checkTensors`. */
+export function checkUniformTensors(q: QuantizedLinear): void {
+  const { shape: [rows, cols], config, tensors } = q, bits = positiveOf(q, "bits");
+  const groups = Math.ceil(cols / positiveOf(q, "group"));
+  checkTensors(q, {
+    codes: ["U8", packedBytes(rows * cols, bits)],
+    scales: ["F16", rows, groups],
+    ...(config.symmetric === true ? {} : { zeros: ["U8", packedBytes(rows * groups, bits)] }),
+    ...(tensors.g_idx || config.indexed === true ? { g_idx: ["U8", cols, groups <= 256 ? 1 : 2] } : {}),
+    ...(tensors.in_scale || config.scaled === true ? { in_scale: ["F16", cols] } : {}),
+  });
+}
+
+/** Unpacks a layer stored by `storeUniform`: what a kernel for packed weights is filled from. Throws as `checkUniformTensors`. */
+export function readUniform(q: QuantizedLinear): UniformLayer {
+  checkUniformTensors(q);
+  const { shape: [rows, cols], config, tensors } = q;
   const bits = Number(config.bits), group = Number(config.group), symmetric = config.symmetric === true;
   const count = rows * Math.ceil(cols / group);
   const scales = halfToFloat(new Uint16Array(tensors.scales.bytes.slice().buffer));
   const codes = unpackBits(tensors.codes.bytes, bits, rows * cols);
   const zeros = symmetric ? new Uint8Array(count).fill(2 ** (bits - 1)) : unpackBits(tensors.zeros.bytes, bits, count);
-  const groupOf = tensors.g_idx && readIndices(tensors.g_idx);
+  const groupOf = tensors.g_idx && readIndices(tensors.g_idx), groups = Math.ceil(cols / group);
+  if (groupOf?.some((g) => g >= groups)) {
+    throw new RangeError(`Cannot decode "${q.name}": g_idx has a group beyond the ${groups} of its columns`);
+  }
   const inScale = tensors.in_scale && halfToFloat(new Uint16Array(tensors.in_scale.bytes.slice().buffer));
   return { rows, cols, bits, group, symmetric, codes, scales, zeros, groupOf, ...(inScale && { inScale }) };
 }
