@@ -101,7 +101,7 @@ async function searchScale(
     let loss = 0;
     for (const W of weights) {
       const grid = await round(scaled(W, scale), { bits, group, kernels });
-      const D = matrix(W.rows, cols, decoded(grid, scale).map((q, k) => q - W.data[k]));
+      const D = matrix(W.rows, cols, lost(grid, scale, W));
       loss += inner(D, await kernels.gemm(D, H));
     }
     if (loss < least) [least, best] = [loss, { scale, ratio: i / ratios }];
@@ -164,13 +164,13 @@ async function round({ rows, cols, data }: Matrix, { bits, group, kernels }: Rou
   return { rows, cols, group, ...grid };
 }
 
-/** The weights of rounded ones, by the factors of their columns. */
-function decoded({ rows, cols, group, codes, scales, zeros }: Rounded, scale: Float32Array): Float32Array {
+/** The weights of rounded ones, by the factors of their columns, less those that they stand for. */
+function lost({ rows, cols, group, codes, scales, zeros }: Rounded, scale: Float32Array, W: Matrix): Float32Array {
   const out = new Float32Array(rows * cols), groups = Math.ceil(cols / group);
   for (let i = 0, k = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++, k++) {
       const g = i * groups + Math.floor(j / group);
-      out[k] = scales[g] * (codes[k] - zeros[g]) / scale[j];
+      out[k] = Math.fround(scales[g] * (codes[k] - zeros[g]) / scale[j]) - W.data[k];
     }
   }
   return out;
@@ -225,7 +225,7 @@ async function clipRanges(
     for (let step = 0; step < SHRINKS; step++) {
       const shrink = 1 - step * SHRINK;
       const grid = await round(clamped(own, widest, shrink), { bits, group, kernels });
-      const D = matrix(rows, width, decoded(grid, plain).map((q, k) => q - own.data[k]));
+      const D = matrix(rows, width, lost(grid, plain, own));
       const DH = await kernels.gemm(D, moment);
       for (let i = 0; i < rows; i++) {
         let loss = 0;
@@ -255,7 +255,10 @@ function clamped({ rows, cols, data }: Matrix, ends: Float32Array, shrink: numbe
   );
 }
 
-const scaled = ({ rows, cols, data }: Matrix, scale: Float32Array): Matrix =>
-  matrix(rows, cols, data.map((w, k) => w * scale[k % cols]));
+function scaled({ rows, cols, data }: Matrix, scale: Float32Array): Matrix {
+  const out = matrix(rows, cols);
+  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < cols; j++, k++) out.data[k] = data[k] * scale[j];
+  return out;
+}
 
 const narrow = (H: Matrix | Matrix64): Matrix => matrix(H.rows, H.cols, new Float32Array(H.data));
