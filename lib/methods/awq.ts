@@ -248,7 +248,10 @@ function clamped({ rows, cols, data }: Matrix, ends: Float32Array, shrink: numbe
   );
 }
 
-const scaled = ({ rows, cols, data }: Matrix, scale: Float32Array): Matrix =>
-  matrix(rows, cols, data.map((w, k) => w * scale[k % cols]));
+function scaled({ rows, cols, data }: Matrix, scale: Float32Array): Matrix {
+  const out = matrix(rows, cols);
+  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < cols; j++, k++) out.data[k] = data[k] * scale[j];
+  return out;
+}
 
 const narrow = (H: Matrix | Matrix64): Matrix => matrix(H.rows, H.cols, new Float32Array(H.data));
