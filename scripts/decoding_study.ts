@@ -5,6 +5,7 @@
 import { join } from "@std/path";
 import {
   apdSampler,
+  type ArmInputs,
   armMean,
   compare,
   type Comparison,
@@ -32,12 +33,13 @@ import {
   tasks,
   textTable,
   tuned,
-  version,
 } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
 import { meter } from "./cli.ts";
+import { armInputs } from "./inputs.ts";
 import { calibrationFile, calibrationLength } from "./plans.ts";
 import { renderPng } from "./render.ts";
+import { readStored } from "./stored.ts";
 import { group, names } from "./studies.ts";
 import { pairLines } from "./tables.ts";
 import { batch, ratesFor } from "./tuning_scale.ts";
@@ -93,7 +95,8 @@ const pairs: readonly (readonly [a: string, b: string])[] = [
 interface Line {
   readonly label: string;
   readonly seed: number;
-  readonly version: string;
+  /** Digests of code, model, texts and tasks: a line serves while they are the same. */
+  readonly inputs: ArmInputs;
   readonly scale: DecodingScale;
   readonly bitsPerWeight: number;
   readonly method: string;
@@ -105,15 +108,23 @@ type Answer = Omit<Decoded, "tokens">;
 /** Measures what `out` does not hold yet, and reports. */
 export async function decodingStudy(
   model: Model,
-  { out, scale, signal }: { readonly out: string; readonly scale: DecodingScale; readonly signal: AbortSignal },
+  { out, scale, location, signal }: {
+    readonly out: string;
+    readonly scale: DecodingScale;
+    /** Where the model was read. */
+    readonly location: string;
+    readonly signal: AbortSignal;
+  },
 ): Promise<void> {
   await Deno.mkdir(join(out, "figures"), { recursive: true });
-  const store = join(out, "decoding.jsonl"), stored = await readLines(store);
+  const store = join(out, "decoding.jsonl"), stored = await readStored<Line>(store);
   const all = arms(scale), total = all.length * scale.seeds.length;
+  const { device } = model.engine.runtime, corpus = calibrationFile("paper"), length = calibrationLength;
+  const inputs = await armInputs({ model: location, device, corpus, length, tasks: asked });
+  const key = JSON.stringify([scale, inputs]);
   const of = (label: string, seed: number) =>
     stored.find((line) =>
-      line.label === label && line.seed === seed && line.version === version &&
-      JSON.stringify(line.scale) === JSON.stringify(scale)
+      line.label === label && line.seed === seed && JSON.stringify([line.scale, line.inputs]) === key
     );
   const before = all.flatMap(({ label }) => scale.seeds.filter((seed) => of(label, seed))).length;
   const progress = meter("reproduce decoding", total, "arms", before);
@@ -123,7 +134,7 @@ export async function decodingStudy(
       if (of(label, seed)) continue;
       // Nothing of full precision depends on the seed at temperature 0.
       const first = method ? undefined : of(label, scale.seeds[0]);
-      const line = first ? { ...first, seed } : await measured(model, label, method, { seed, scale, signal });
+      const line = first ? { ...first, seed } : await measured(model, label, method, { seed, scale, inputs, signal });
       await Deno.writeTextFile(store, `${JSON.stringify(line)}\n`, { append: true });
       stored.push(line);
       progress.update(++done, `${label}, seed ${seed}`);
@@ -137,7 +148,7 @@ async function measured(
   model: Model,
   label: string,
   method: Method | undefined,
-  { seed, scale, signal }: { readonly seed: number; readonly scale: DecodingScale; readonly signal: AbortSignal },
+  { seed, scale, inputs, signal }: Pick<Line, "seed" | "scale" | "inputs"> & { readonly signal: AbortSignal },
 ): Promise<Line> {
   const { tokenizer, maskId } = model;
   const draw = { tokenizer, count: scale.windows, length: calibrationLength, seed };
@@ -154,17 +165,7 @@ async function measured(
     });
   }
   const { bitsPerWeight } = sizeOf(quantized), name = method?.name ?? "fp";
-  return { label, seed, version, scale, bitsPerWeight, method: name, decoded };
-}
-
-async function readLines(path: string): Promise<Line[]> {
-  const text = await Deno.readTextFile(path).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  });
-  const complete = text.slice(0, text.lastIndexOf("\n") + 1);
-  if (complete !== text) await Deno.writeTextFile(path, complete);
-  return complete.split("\n").filter(Boolean).map((line) => JSON.parse(line) as Line);
+  return { label, seed, inputs, scale, bitsPerWeight, method: name, decoded };
 }
 
 /** Per answer: a value and what it is a share of. */
@@ -217,7 +218,7 @@ function outcomes(lines: readonly Line[], sampler: string, metric: Metric): Outc
 }
 
 function rowsOf(lines: readonly Line[], sampler: string): Row[] {
-  const [{ label, method, bitsPerWeight, seed }] = lines, seeds = lines.length;
+  const [{ label, method, bitsPerWeight, seed, inputs }] = lines, seeds = lines.length;
   const n = lines[0].decoded[sampler].length;
   return Object.entries(measures).map(([metric, of]): Row => {
     const perSeed = lines.map(({ decoded }) => {
@@ -229,7 +230,7 @@ function rowsOf(lines: readonly Line[], sampler: string): Row[] {
     const crossed = metric === "accuracy" || metric === "passes per token";
     const spread = Math.sqrt(perSeed.reduce((s, x) => s + (x - value) ** 2, 0) / Math.max(1, seeds - 1) / seeds);
     const standardError = crossed ? armMean(outcomes(lines, sampler, metric)).standardError : spread;
-    const same = { method, bitsPerWeight, seed, taskVersion: asked[0].version, codeVersion: version };
+    const same = { method, bitsPerWeight, seed, taskVersion: asked[0].version, codeVersion: inputs.code };
     return { ...same, study: "decoding", label, task: sampler, metric, value, standardError, n, seeds };
   });
 }

@@ -26,6 +26,7 @@ import { writeReport } from "./reproduce_report.ts";
 import { writeTuningReport } from "./tuning_report.ts";
 import type { Plan, Study } from "./studies.ts";
 import { keyOf, measureOnSlurm } from "./slurm.ts";
+import { readStored } from "./stored.ts";
 import { wholeArms } from "./whole_arms.ts";
 
 const options = readOptions("deno task reproduce [options]", {
@@ -90,7 +91,7 @@ await main(async () => {
   if (study === "second-world" && !options.model) await checkSecondWorld(location);
   await Deno.mkdir(out, { recursive: true });
   const store = join(out, "arms.jsonl");
-  const measured = await readMeasurements(store);
+  const measured = new Map((await readStored<Stored>(store)).map((m) => [m.identity, m]));
   // Nodes may have a device that this machine has not: it only names the arms, and reports.
   const ofNodes = options.launcher === "slurm" && options.device !== "auto" ? options.device as Device : undefined;
   await using model = await loadModel(location, { device: ofNodes ? "cpu" : options.device as Device });
@@ -173,7 +174,7 @@ async function decoding(): Promise<void> {
   const base = options.quick ? decodingQuick : decodingFull;
   const seeds = options.seeds ? Array.from({ length: Number(options.seeds) }, (_, i) => i + 1) : base.seeds;
   await using model = await loadModel(location, { device: options.device as Device });
-  await decodingStudy(model, { out, scale: { ...base, seeds }, signal: interruptSignal() });
+  await decodingStudy(model, { out, scale: { ...base, seeds }, location, signal: interruptSignal() });
 }
 
 /** The second world's model is made, not shipped. */
@@ -197,17 +198,3 @@ function partOf({ main, ablations, points }: Plan, there: (arm: Arm) => boolean)
 
 /** A measurement as it stands in the store, under the identity of what was measured. */
 type Stored = Measurement & { readonly identity: string };
-
-/** The stored arms by identity; a last line that was cut off by a kill is left out and measured again. */
-async function readMeasurements(path: string): Promise<Map<string, Stored>> {
-  let text = "";
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const complete = text.slice(0, text.lastIndexOf("\n") + 1);
-  if (complete !== text) await Deno.writeTextFile(path, complete);
-  const list = complete.split("\n").filter(Boolean).map((line) => JSON.parse(line) as Stored);
-  return new Map(list.map((m) => [m.identity, m]));
-}
