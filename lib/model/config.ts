@@ -10,6 +10,7 @@ const harmless = new Set([
   ...["decoder_start_token_id", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop"],
   ...["gradient_checkpointing", "id2label", "label2id", "num_labels", "problem_type", "return_dict"],
   ...["output_attentions", "output_hidden_states", "pretraining_tp", "keys_to_ignore_at_inference", "license"],
+  "max_window_layers",
 ]);
 
 /** Fields that tools and generation leave behind: ignored too, and told, since nobody should wonder whether they count. */
@@ -65,7 +66,17 @@ const bookkeeping = new Set([
   ],
   ...["unsloth_version", "unsloth_fixed", "model_name", "model_id", "base_model", "library_name", "tags", "datasets"],
   ...["language", "pipeline_tag", "author", "comment", "version", "commit", "timestamp", "date", "seed", "loss_type"],
-  ...["dllm_version", "training_args", "generation_config", "steps", "gen_length", "block_length", "remasking"],
+  ...[
+    "transformers.js_config",
+    "max_window_layers",
+    "dllm_version",
+    "training_args",
+    "generation_config",
+    "steps",
+    "gen_length",
+    "block_length",
+    "remasking",
+  ],
 ]);
 
 /**
@@ -116,8 +127,9 @@ export class ConfigReader {
     const { config, file } = this;
     const known = new Set([...read, ...ignored]);
     for (const [field, value] of Object.entries(config)) {
-      if (ropeFields.has(field) && isPlainRope(value, config)) continue;
-      if (Object.hasOwn(required, field)) {
+      if (ropeFields.has(field) && !isOff(value)) this.#checkRope(field, value);
+      else if (field === "layer_types") this.#checkAttention(value);
+      else if (Object.hasOwn(required, field)) {
         const wanted = required[field];
         if ((value ?? wanted) !== wanted) {
           throw new RangeError(`Cannot load ${file}: ${field} is ${shown(value)}, this kit computes ${shown(wanted)}`);
@@ -134,7 +146,7 @@ export class ConfigReader {
   }
 
   /** Fields that say again what others have said: those that are there must agree. */
-  agree(wanted: Readonly<Record<string, number>>): void {
+  agree(wanted: Readonly<Record<string, number | boolean>>): void {
     for (const [field, value] of Object.entries(wanted)) {
       const found = this.config[field];
       if (found == null || found === value) continue;
@@ -147,27 +159,44 @@ export class ConfigReader {
     }
   }
 
+  /** Rotary parameters must ask for nothing beyond the plain kind, with the base of the config. */
+  #checkRope(field: string, value: unknown): void {
+    const { rope_type, type = rope_type, rope_theta, partial_rotary_factor = 1, factor, ...rest } = value as Config;
+    const outer = this.config.rope_theta;
+    if (rope_theta != null && outer != null && rope_theta !== outer) {
+      throw new RangeError(
+        `Cannot load ${this.file}: ${field}.rope_theta is ${shown(rope_theta)}, but rope_theta is ${shown(outer)}; ` +
+          `correct the file, or say which is right with --config-override rope_theta=null or ${field}=null`,
+      );
+    }
+    // Positions divided by one are positions.
+    const plain = (kind: unknown) => kind == null || kind === "default" || (kind === "linear" && factor === 1);
+    if (
+      typeof value === "object" && plain(type) && plain(rope_type) && partial_rotary_factor === 1 &&
+      (factor ?? 1) === 1 &&
+      Object.values(rest).every(isOff)
+    ) return;
+    throw new RangeError(
+      `Cannot load ${this.file}: ${field} is ${
+        shown(value)
+      }, this kit computes rotary embeddings of the kind "default"; ` +
+        `if that is what is meant, say so with --config-override ${field}=null`,
+    );
+  }
+
+  #checkAttention(types: unknown): void {
+    if (types == null || (Array.isArray(types) && types.every((type) => type === "full_attention"))) return;
+    throw new RangeError(
+      `Cannot load ${this.file}: layer_types is ${shown(types)}, this kit computes full attention in all`,
+    );
+  }
+
   #fail(field: string, wanted: string): never {
     throw new RangeError(`Cannot load ${this.file}: ${field} is ${shown(this.config[field])}, wanted ${wanted}`);
   }
 }
 
 const ropeFields = new Set(["rope_scaling", "rope_parameters"]);
-
-/** Whether rotary parameters ask for nothing beyond the plain kind, with the base of the config. */
-function isPlainRope(value: unknown, { rope_theta }: Config): boolean {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const {
-    rope_type,
-    type = rope_type,
-    rope_theta: theta = rope_theta,
-    partial_rotary_factor = 1,
-    factor = 1,
-    ...rest
-  } = value as Config;
-  return (type ?? "default") === "default" && (rope_type ?? "default") === "default" && partial_rotary_factor === 1 &&
-    factor === 1 && (rope_theta == null || theta === rope_theta) && Object.values(rest).every(isOff);
-}
 
 const isOff = (value: unknown): boolean =>
   value == null || value === false || value === 0 || value === "" || (Array.isArray(value) && value.length === 0);

@@ -13,6 +13,7 @@ const options = readOptions("deno task kills [options]", {
   seed: { default: "1", help: "of the moments", check: whole() },
 });
 
+const folder = await Deno.makeTempDir();
 const nano = "data/nano-llada", cpu = ["--device", "cpu"];
 const small = ["--calibration", "data/nanoworld/calibration.jsonl", "--windows", "8", "--length", "48"];
 const tiny = ["--width", "32", "--hidden", "32", "--heads", "2", "--batch", "2", "--steps", "520"];
@@ -31,11 +32,20 @@ const commands: Readonly<Record<string, (out: string) => readonly string[]>> = {
   "export hf": (out) => ["export", nano, "--format", "hf", "--out", `${out}/made`],
   "export onnx": (out) => ["export", nano, "--format", "onnx", "--out", `${out}/made`],
   evaluate: () => ["evaluate", nano, "--tasks", "nano_piqa", "--limit", "40", ...cpu],
+  "evaluate tasks": (out) => [
+    ...["evaluate", nano, "--tasks", "winogrande,nano_gsm8k", "--data", `${folder}/data`, "--out", `${out}/made`],
+    ...["--shots", "0", "--limit", "40", "--mc-num", "16", "--mc-batch", "16", "--gen-length", "6", ...cpu],
+  ],
 };
 
 const r = rng(Number(options.seed), "kills"), tally: Record<string, { kills: number; runs: number }> = {};
-const folder = await Deno.makeTempDir();
 try {
+  await Deno.mkdir(`${folder}/data/winogrande/winogrande_xl`, { recursive: true });
+  const row = { sentence: "the pet of doren brinwick is _ .", option1: "horse", option2: "hen", answer: "1" };
+  await Deno.writeTextFile(
+    `${folder}/data/winogrande/winogrande_xl/validation.jsonl`,
+    `${JSON.stringify(row)}\n`.repeat(40),
+  );
   const wanted: Record<string, { result: Record<string, string>; milliseconds: number }> = {};
   for (const [name, typed] of Object.entries(commands)) {
     const begun = performance.now(), result = await finished(name, typed(`${folder}/${name}`), `${folder}/${name}`);
@@ -92,5 +102,16 @@ async function finished(name: string, typed: readonly string[], out: string): Pr
   const { success, stdout, stderr } = await start(typed).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   if (!success) throw new Error(`${name} failed: ${text(stderr)}`);
-  return name === "evaluate" ? { stdout: text(stdout) } : await contents(`${out}/made`);
+  if (name === "evaluate") return { stdout: text(stdout) };
+  return name === "evaluate tasks" ? undated(out) : await contents(`${out}/made`);
+}
+
+/** Results and sample rows of the field's tasks, without the date and the seconds that they bear. */
+async function undated(out: string): Promise<Record<string, string>> {
+  const made: Record<string, string> = {};
+  for (const [file, hex] of Object.entries(await contents(`${out}/made`))) {
+    const text = new TextDecoder().decode(Uint8Array.fromHex(hex)), results = /results_[^/]*\.json$/.test(file);
+    made[file.replace(/_\d{4}-[^/]*/, "")] = results ? JSON.stringify(JSON.parse(text).results) : text;
+  }
+  return made;
 }

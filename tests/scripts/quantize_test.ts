@@ -88,7 +88,8 @@ Deno.test("quantize: Ctrl-C finishes the linear at work, and the same command go
 
 Deno.test("quantize --tune: by the model and block by block, at the bits of before; the card says what was tuned", async () => {
   await inFolder(async (folder) => {
-    const base = ["--method", "rtn", "--group", "128", "--device", "cpu"], world = ["--calibration", "nanoworld"];
+    const base = ["--method", "rtn", "--group", "128", "--device", "cpu"],
+      world = ["--calibration", "nanoworld", "--windows", "16"];
     const made = async (out: string, ...args: string[]) => {
       const { code, out: said, err } = await run("data/nano-llada", "--out", `${folder}/${out}`, ...base, ...args);
       assertEquals(code, 0, err);

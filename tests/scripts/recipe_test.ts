@@ -101,7 +101,7 @@ const run = (...args: string[]) =>
 
 Deno.test("a recipe runs on the testbed; what is there is not made again, and a plan says so", () =>
   inFolder(async (folder) => {
-    const given = ["ablations", "--models", "data/nano-llada", "--methods", "full precision,RSR"];
+    const given = ["ablations", "--models", "data/nano-llada", "--methods", "full precision,plain fit"];
     const command = [...given, "--limit", "8", "--device", "cpu", "--out", `${folder}/out`];
     const { code, stdout, stderr } = await run(...command);
     assertEquals(code, 0, stderr);
@@ -116,7 +116,7 @@ Deno.test("a recipe runs on the testbed; what is there is not made again, and a 
     const rows = text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
     assertEquals(rows.map(({ label, method, task, n }) => [label, method, task, n]), [
       ["full precision", "fp", "nano_mmlu", 8],
-      ["RSR", "daq-official-abmp2-r0.05-g128-dor=false", "nano_mmlu", 8],
+      ["plain fit", "daq-official-abmp2-r0.05-g128-dor=false-rsr=false", "nano_mmlu", 8],
     ]);
     const report = await Deno.readTextFile(`${folder}/out/report.md`);
     assertStringIncludes(report, `${(100 * rows[1].value).toFixed(1)}`);
@@ -127,8 +127,8 @@ Deno.test("a recipe runs on the testbed; what is there is not made again, and a 
     assertEquals(await Deno.readTextFile(`${folder}/out/rows.jsonl`), text);
 
     // One of its rows from another device: the table is made where that is asked for only.
-    for await (const { name } of Deno.readDir(`${folder}/out/data_nano-llada/RSR`)) {
-      const path = `${folder}/out/data_nano-llada/RSR/${name}`;
+    for await (const { name } of Deno.readDir(`${folder}/out/data_nano-llada/plain_fit`)) {
+      const path = `${folder}/out/data_nano-llada/plain_fit/${name}`;
       if (!name.startsWith("rows-")) continue;
       const moved = (await Deno.readTextFile(path)).replaceAll('"platform":"cpu,', '"platform":"cuda (H100),');
       await Deno.writeTextFile(path, moved);

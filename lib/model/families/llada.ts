@@ -2,7 +2,7 @@
 import type { BlockWeight } from "../architecture.ts";
 import { type Config, ConfigReader, type KnownFields, shown } from "../config.ts";
 import type { Family } from "./family.ts";
-import { attentionShape, transformersNames } from "./qwen.ts";
+import { attentionShape, ropeTheta, transformersNames } from "./qwen.ts";
 
 /** Name trap: `ff_proj` is the gate, a block's `ff_out` is down, the top `ff_out` is the head. */
 const weights: Record<BlockWeight, string> = {
@@ -22,7 +22,7 @@ const fields = {
     ...["d_model", "n_layers", "n_heads", "n_kv_heads", "multi_query_attention", "mlp_hidden_size", "mlp_ratio"],
     ...["vocab_size", "embedding_size", "max_sequence_length", "rms_norm_eps", "rope_theta", "weight_tying"],
     ...["head_dim", "num_key_value_heads", "intermediate_size", "hidden_size", "num_hidden_layers"],
-    ...["num_attention_heads"],
+    ...["num_attention_heads", "tie_word_embeddings"],
   ],
   required: {
     block_type: "llama",
@@ -39,6 +39,12 @@ const fields = {
     scale_logits: false,
     input_emb_norm: false,
     clip_qkv: null,
+    // What transformers' names for the same things say.
+    hidden_act: "silu",
+    attention_bias: false,
+    mlp_bias: false,
+    partial_rotary_factor: 1,
+    use_sliding_window: false,
   },
   ignored: [
     ...["alibi_bias_max", "attention_layer_norm_with_affine", "embedding_dropout", "residual_dropout"],
@@ -72,6 +78,8 @@ export const llada: Family = {
       : reader.integer("mlp_hidden_size");
     reader.agree({ hidden_size: width, num_hidden_layers: layers, num_attention_heads: heads });
     reader.agree({ num_key_value_heads: kvHeads, head_dim: headSize, intermediate_size: hidden });
+    const tiedHead = config.weight_tying === true;
+    reader.agree({ tie_word_embeddings: tiedHead });
     return {
       layers,
       width,
@@ -82,9 +90,9 @@ export const llada: Family = {
       vocabSize,
       maxLength: reader.integer("max_sequence_length"),
       epsilon: reader.number("rms_norm_eps"),
-      ropeTheta: reader.number("rope_theta"),
+      ropeTheta: ropeTheta(reader),
       maskId: reader.tokenId("mask_token_id", vocabSize),
-      ...(config.weight_tying === true ? { tiedHead: true } : {}),
+      ...(tiedHead ? { tiedHead } : {}),
     };
   },
   names: {
@@ -95,7 +103,7 @@ export const llada: Family = {
   },
 };
 
-const isMixture = (config: Config): boolean => config.num_experts != null;
+const isMixture = (config: Config): boolean => config.num_experts != null && config.num_experts !== 0;
 
 const mixtureFields = {
   read: [
@@ -107,7 +115,6 @@ const mixtureFields = {
     hidden_act: "silu",
     attention_bias: false,
     clip_qkv: null,
-    rope_scaling: null,
     partial_rotary_factor: 1,
     shared_expert_intermediate_size: null,
     moe_router_enable_expert_bias: false,

@@ -1,6 +1,6 @@
 /** Checkpoints with the tensor names of transformers: iLLaDA, Dream (Qwen2.5 made bidirectional) and the Qwen2 and Qwen3 diffusion models of dllm-hub. */
 import type { Architecture, BlockWeight } from "../architecture.ts";
-import { type Config, ConfigReader, shown } from "../config.ts";
+import { type Config, ConfigReader } from "../config.ts";
 import type { Family, Names } from "./family.ts";
 
 const weights: Record<BlockWeight, string> = {
@@ -35,12 +35,11 @@ export const transformersNames: Names = {
 const read = [
   ...["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"],
   ...["intermediate_size", "vocab_size", "max_position_embeddings", "rms_norm_eps", "rope_theta"],
-  ...["rope_parameters", "tie_word_embeddings", "layer_types"],
+  ...["tie_word_embeddings"],
 ];
 
 const required = {
   hidden_act: "silu",
-  rope_scaling: null,
   use_sliding_window: false,
   use_mrope: false,
   is_causal: false,
@@ -48,7 +47,7 @@ const required = {
   partial_rotary_factor: 1,
 };
 
-const ignored = ["max_window_layers", "sliding_window", "mrope_section", "rope_theta"];
+const ignored = ["sliding_window", "mrope_section", "rope_theta"];
 
 /** What the families with transformers' field names share: sizes of attention and vocabulary. */
 export function attentionShape(reader: ConfigReader): Omit<Architecture, "hidden"> {
@@ -79,25 +78,10 @@ export function attentionShape(reader: ConfigReader): Omit<Architecture, "hidden
   };
 }
 
-/** rope_theta, which newer files keep in rope_parameters beside a rope_type that must be the plain one. */
-function ropeTheta(outer: ConfigReader): number {
-  const { config: { rope_parameters: inner }, file } = outer;
-  if (inner == null) return outer.number("rope_theta");
-  const { rope_type = "default", ...rest } = inner as Record<string, unknown>;
-  if (rope_type !== "default") {
-    throw new RangeError(
-      `Cannot load ${file}: rope_parameters.rope_type is ${shown(rope_type)}, this kit computes "default"`,
-    );
-  }
-  const reader = new ConfigReader(rest, file);
-  reader.check({ read: ["rope_theta"], required: { partial_rotary_factor: 1 }, ignored: [] });
-  return reader.number("rope_theta");
-}
-
-function plainAttention({ config, file }: ConfigReader): void {
-  const types = config.layer_types;
-  if (types == null || (Array.isArray(types) && types.every((type) => type === "full_attention"))) return;
-  throw new RangeError(`Cannot load ${file}: layer_types is ${shown(types)}, this kit computes full attention in all`);
+/** rope_theta, which newer files keep in rope_parameters. */
+export function ropeTheta({ config, file }: ConfigReader): number {
+  const inner = config.rope_parameters as Config | undefined;
+  return new ConfigReader({ rope_theta: config.rope_theta ?? inner?.rope_theta }, file).number("rope_theta");
 }
 
 function family(
@@ -116,7 +100,6 @@ function family(
       };
       const reader = new ConfigReader(config, file);
       reader.check(fields);
-      plainAttention(reader);
       return { ...attentionShape(reader), hidden: reader.integer("intermediate_size"), ...traits };
     },
     names: transformersNames,

@@ -116,6 +116,20 @@ Deno.test("fields that say again what others say must agree; rotary parameters m
     assertThrows(read({ ...llada, rope_parameters: rope }), RangeError, "rope_parameters");
     assertThrows(read({ ...llada, rope_scaling: rope }), RangeError, "rope_scaling");
   }
+  assertThrows(
+    read(
+      qwenFields({ model_type: "a2d-qwen2", mask_token_id: 1, rope_theta: 1e6, rope_parameters: { rope_theta: 1e4 } }),
+    ),
+    RangeError,
+    "rope_parameters.rope_theta is 10000, but rope_theta is 1000000",
+  );
+  assertThrows(read({ ...llada, tie_word_embeddings: true }), RangeError, "but the other fields say false");
+  assertThrows(read({ ...llada, hidden_act: "gelu" }), RangeError, 'hidden_act is "gelu", this kit computes "silu"');
+  assertThrows(read({ ...llada, layer_types: ["sliding_attention"] }), RangeError, "layer_types");
+  const same = { hidden_act: "silu", layer_types: ["full_attention"], num_experts: 0, max_window_layers: 28 };
+  read({ ...llada, ...same, partial_rotary_factor: 1, rope_scaling: { type: "linear", factor: 1 } })();
+  const inner = read({ ...llada, rope_theta: undefined, rope_parameters: { rope_theta: 5e5 } })();
+  assertEquals(inner.ropeTheta, 5e5);
   read({ ...llada, rope_scaling: { type: "default" }, rope_parameters: { rope_type: "default", rope_theta: 5e5 } })();
   assertThrows(read({ ...llada, sparse_attention: true }), RangeError, "--config-override sparse_attention=null");
 });
