@@ -2,6 +2,7 @@
 import type { Corpus } from "../diffusion/mcs.ts";
 import type { MarkedText } from "../diffusion/text.ts";
 import { type Document, lengthOf } from "../format/text_lines.ts";
+import { checkNoPointer, LFS_AT_MOST } from "../checkpoint/files/file_source.ts";
 import { openHubFile } from "../checkpoint/hub/hub.ts";
 import type { TextTokenizer } from "../model/model.ts";
 import { concat } from "../tensor/concat.ts";
@@ -75,8 +76,9 @@ const datasets: Readonly<Record<string, Dataset>> = {
  */
 export async function checkText(path: string | URL): Promise<void> {
   if (typeof path === "string" && Object.hasOwn(datasets, path)) return;
-  const { isDirectory } = await Deno.stat(path).catch((error) => refuseMissing(error, path));
+  const { isDirectory, size } = await Deno.stat(path).catch((error) => refuseMissing(error, path));
   if (isDirectory) throw new RangeError(`Cannot read ${path}: it is a folder; name a file of text in it`);
+  if (size < LFS_AT_MOST) checkNoPointer(String(path), new TextDecoder().decode(await Deno.readFile(path)));
   documentsOf(path);
 }
 

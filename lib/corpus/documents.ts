@@ -17,18 +17,21 @@ const refused: readonly (readonly [pattern: RegExp, remedy: string])[] = [
 ];
 
 /**
- * The documents of a file, by its name, in any case: `.jsonl` and `.ndjson` hold a JSON value per line, a string, an object with a string "text" (C4's shards
- * do) or a chat (`documentOfJson`); `.json` a list of those, or lines as before; `.parquet` a column "text"; anything else one document per line; `.gz`
+ * The documents of a file, by its name, in any case: `.jsonl` and `.ndjson` hold a JSON object per line, with a string "text" (C4's shards
+ * do) or a chat (`documentOfJson`); `.json` a list of those or of strings, or lines as before; `.parquet` a column "text"; anything else one document per line; `.gz`
  * gzipped. Empty lines are no documents. Throws `RangeError` for a kind that is not read. Errors while reading: Deno's own for a file that cannot be opened,
  * `SyntaxError` for a malformed one, with the line or row.
  */
 export function documentsOf(path: string | URL): Documents {
   const name = String(path), lower = name.toLowerCase();
-  const other = refused.find(([pattern]) => pattern.test(lower));
-  if (other) {
-    throw new RangeError(
-      `Cannot read ${name}: files of the kind ${other[0].exec(lower)![0]} are not read; ${other[1]}`,
-    );
+  // What is packed is of its kind too: a.csv.gz is no text.
+  for (const kind of [lower, lower.replace(/\.gz$/, "")]) {
+    const other = refused.find(([pattern]) => pattern.test(kind));
+    if (other) {
+      throw new RangeError(
+        `Cannot read ${name}: files of the kind ${other[0].exec(kind)![0]} are not read; ${other[1]}`,
+      );
+    }
   }
   if (lower.endsWith(".parquet")) return () => parquetTexts(path);
   const zipped = lower.endsWith(".gz");

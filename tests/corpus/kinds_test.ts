@@ -53,6 +53,12 @@ Deno.test("other kinds, encodings and folders are refused by name, with what to 
     const files: Record<string, readonly [content: Uint8Array, what: string, remedy: string]> = {
       "a.csv": [encoder.encode("text\nx"), ".csv", ".jsonl"],
       "A.TSV": [encoder.encode("text\nx"), ".tsv", ".jsonl"],
+      "a.csv.gz": [encoder.encode("text\nx"), ".csv", ".jsonl"],
+      "pointer.jsonl": [
+        encoder.encode(`version https://git-lfs.github.com/spec/v1\noid sha256:${"a".repeat(64)}\nsize 9\n`),
+        "Git LFS",
+        "git lfs pull",
+      ],
       "a.jsonl.zst": [new Uint8Array(4), ".zst", "unpack"],
       "a.docx": [new Uint8Array(4), ".docx", ".txt"],
       "mark.txt": [utf16(texts[0], true), "UTF-16", "UTF-8"],

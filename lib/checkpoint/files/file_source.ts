@@ -35,7 +35,7 @@ export async function fileSource(path: string): Promise<ByteSource> {
 }
 
 /** Bytes that a pointer of Git LFS stays below. */
-const LFS_AT_MOST = 1024;
+export const LFS_AT_MOST = 1024;
 
 /** Throws `SyntaxError` for a pointer of Git LFS, which stands where a clone did not fetch the file itself. */
 export function checkNoPointer(path: string, text: string): void {
