@@ -2,6 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { CachingDenoiser, Denoiser } from "../../lib/diffusion/denoiser.ts";
 import type { SampleState } from "../../lib/diffusion/sampler.ts";
+import { askKept } from "../../lib/diffusion/samplers/asking.ts";
 import { sampleBatch } from "../../lib/diffusion/samplers/batch.ts";
 import { dreamSampler } from "../../lib/diffusion/samplers/dream.ts";
 import { guidedBy } from "../../lib/diffusion/samplers/guided.ts";
@@ -126,6 +127,14 @@ Deno.test("kept keys and values: parts are run within a block, all of it at its 
   assertEquals(filled.log.windows, [[0, 11], [0, 11]]);
 });
 
+Deno.test("asked without a span, all positions are run again: what changed anywhere is seen", async () => {
+  const model = hashed(false, logOf()), tokens = Int32Array.of(1, 2, MASK, MASK), positions = [2, 3];
+  await using asking = askKept(model, "prefix");
+  const of = async (tokens: Int32Array) => [...(await asking.logits(tokens, positions)).data];
+  const changed = Int32Array.of(5, 2, MASK, MASK), rows = Int32Array.from(positions);
+  for (const now of [tokens, changed]) assertEquals(await of(now), [...(await model.logits(now, { rows })).data]);
+});
+
 Deno.test("on models, shifted logits and others: kept keys and values write whole answers in as many passes", async () => {
   for (const config of [undefined, familyConfigs.Dream]) {
     await using model = await tinyModel(config ? { config } : {});
@@ -194,6 +203,10 @@ Deno.test("a guided denoiser: every sequence of a batch has its prompt masked in
   );
   assertEquals((await guided.logits(both, { batch: 2 })).shape, [8, VOCAB]);
   assertEquals(guidedBy(plain, { weight: 0, prompt: 2 }), plain);
+  // Without a prompt there is nothing to guide by: both halves are the same.
+  const rows = Int32Array.of(0, 3), alone = guidedBy(plain, { weight: 1.5, prompt: 0 });
+  const [some, plainly] = [await alone.logits(first, { rows }), await plain.logits(first, { rows })];
+  some.data.forEach((x, k) => assertAlmostEquals(x, plainly.data[k], 1e-5));
   assertThrows(() => guidedBy(plain, { weight: NaN, prompt: 2 }), RangeError, "weight NaN");
   assertThrows(() => guidedBy(plain, { weight: 1, prompt: 1.5 }), RangeError, "prompt of 1.5");
   await assertRejects(() => guided.logits(Int32Array.of(1)), RangeError, "the prompt is 2");

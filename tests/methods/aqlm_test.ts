@@ -62,6 +62,29 @@ Deno.test("aqlm: rounds lower the loss that it reports, which is the true one, a
   assert(losses[1] <= losses[0] && losses[2] <= losses[1], `${losses}`);
 });
 
+Deno.test("aqlm: where it ends, hardly a code alone could be changed for the better", async () => {
+  const rows = 16, cols = 24, linear = layer(rows, cols, 7);
+  const q = await aqlm({ books: 1, bits: 4, group: 4, epochs: 40, tolerance: 0 }).quantize(linear),
+    own = readAdditive(q);
+  const { data: D } = dequantize(q), perRow = cols / 4;
+  for (let k = 0; k < D.length; k++) D[k] = linear.W.data[k] - D[k];
+  const whole = objective(matrix(rows, cols, D), matrix(rows, cols), linear.H);
+  let gain = 0;
+  own.codes.forEach((code, at) => {
+    const i = Math.floor(at / perRow), start = at % perRow * 4, d = D.slice(i * cols, (i + 1) * cols);
+    const loss = (other: number) => {
+      const changed = matrix(1, cols, d.slice());
+      for (let j = 0; j < 4; j++) {
+        changed.data[start + j] -= own.scales[i] * (own.codebooks[other * 4 + j] - own.codebooks[code * 4 + j]);
+      }
+      return objective(changed, matrix(1, cols), linear.H);
+    };
+    const before = loss(code);
+    gain += before - Math.min(...Array.from({ length: 16 }, (_, other) => loss(other)));
+  });
+  assert(gain < 0.02 * whole, `${gain} of ${whole}`);
+});
+
 Deno.test("aqlm: as many vectors as there are values lose nothing, and codes of more than a byte come back", async () => {
   const W = matrix(8, 16, Float32Array.from({ length: 128 }, (_, k) => [-1, -0.5, 0.25, 2][k * 7 % 4]));
   const { H } = layer(1, 16, 4);

@@ -5,7 +5,7 @@ import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
 import { openQuantization } from "../../lib/pipeline/quantize.ts";
-import { inFolder, randomTokens } from "../model/tiny.ts";
+import { inFolder, randomTokens, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 Deno.test("a plan holds at least what must be there at once, and its seconds are the sum of their parts", () =>
   inFolder(async (folder) => {
@@ -46,4 +46,16 @@ Deno.test("a plan for a method that reads no data counts none, also where a cali
   assertEquals(blind.tokenSeconds, 0);
   const { layers } = model.architecture, walk = layers * measured.secondsPerBlock.calibration;
   assert(measured.tokenSeconds > 0 && 2 * 8 * 64 * measured.tokenSeconds < walk);
+});
+
+Deno.test("a plan grows with the networks by what a block, the copies of its largest linear and the new model take", async () => {
+  const planned = async (hidden: number) => {
+    await using model = await tinyModel({ config: tinyConfig({ mlp_hidden_size: hidden }) });
+    await using run = await openQuantization(model, rtn({ bits: 2, group: 8 }), { measure: false });
+    return await run.plan();
+  };
+  const [narrow, wide] = [await planned(64), await planned(256)], largest = 16 * (256 - 64), block = 3 * largest;
+  // The new model holds the weights of both blocks in float32, and their codes.
+  const more = 4 * block + 32 * largest + 2 * 4 * block + wide.outputBytes - narrow.outputBytes;
+  assertAlmostEquals(wide.memoryBytes - narrow.memoryBytes, more, 2);
 });

@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
 import { allotment } from "../../../lib/methods/allotment.ts";
+import { fitGroup } from "../../../lib/methods/daq/fit.ts";
+import { profiles } from "../../../lib/methods/daq/options.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
 import { levels, type LevelsOptions, uniformLevels as kind } from "../../../lib/methods/daq/levels.ts";
@@ -14,7 +16,7 @@ import { fastKernels } from "../../../lib/runtime/kernels.ts";
 import { openRuntime } from "../../../lib/runtime/runtime.ts";
 import { referenceKernels as kernels } from "../../../lib/tensor/kernels.ts";
 import { upperFactor } from "../../../lib/tensor/linalg.ts";
-import { type Matrix, matrix } from "../../../lib/tensor/matrix.ts";
+import { type Matrix, matrix, matrix64 } from "../../../lib/tensor/matrix.ts";
 import { newScratch } from "../../../lib/tensor/scratch.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { damped, layer, objective } from "../../layers.ts";
@@ -207,4 +209,19 @@ Deno.test("a second moment that no damping mends gives codes fitted without data
   assertEquals(q.report.fallback, "levels fitted without data");
   const alone = levels({ bits: 2, group: 16, profile: "official", dor: false, compensation: "none" });
   assertEquals(q.tensors, (await alone.quantize({ name: "layer", W })).tensors);
+});
+
+Deno.test("levels: without refits, too, codes are the nearest to the scales that are stored", async () => {
+  const U = matrix64(COLS, COLS);
+  for (let j = 0; j < COLS; j++) U.data[j * COLS + j] = 1;
+  const settings = profiles.official;
+  const { group } = await fitGroup(W, U, { kind, order: 2, settings, kernels });
+  const { codes, rowScale, colScale } = group;
+  codes.forEach((code, p) => {
+    const a = rowScale[Math.floor(p / COLS)] * colScale[p % COLS],
+      miss = (q: number) => Math.abs(W.data[p] - a * (2 * q - 3));
+    for (const other of [0, 1, 2, 3]) {
+      assert(miss(code) <= miss(other) + 1e-12, `weight ${p}: ${code}, better ${other}`);
+    }
+  });
 });
