@@ -15,6 +15,7 @@ import {
 import {
   count,
   interruptSignal,
+  isGiven,
   listOf,
   loadOptions,
   main,
@@ -54,6 +55,8 @@ await main(async () => {
   const names = all.filter((name) => !fieldNames.includes(name)), field = all.filter((name) => !names.includes(name));
   if (options.text && !names.includes("elbo")) refuse("--text is for the task elbo: add it to --tasks");
   if (!options.text && options.length !== "auto") refuse("--length is for --text: NanoWorld's windows have their own");
+  const idle = field.length > 0 ? undefined : Object.keys(harnessOptions).find(isGiven);
+  if (idle) refuse(`--${idle} is for tasks of the field and generated ones, of which --tasks names none`);
   const signal = interruptSignal();
   standWhereUserStands();
   if (options.text) await checkText(options.text);

@@ -28,40 +28,31 @@ const options = readOptions("deno task figures [options]", {
 
 await main(async () => {
   const { from, tuning, second, results } = options;
-  if (from) {
-    await Deno.mkdir(join(results, "figures"), { recursive: true });
-    for (const file of ["rows.jsonl", "means.jsonl", "verdicts.jsonl", "report.md"]) {
-      await Deno.copyFile(join(from, file), join(results, file));
-    }
-    for await (const { name } of Deno.readDir(join(from, "figures"))) {
-      if (name.endsWith(".svg")) await Deno.copyFile(join(from, "figures", name), join(results, "figures", name));
+  const plain = ["means.jsonl", "verdicts.jsonl"],
+    finished: [folder: string, files: readonly string[], as: string][] = [
+      [from, ["rows.jsonl", ...plain, "report.md"], ""],
+      [tuning, [...plain, "curves.jsonl", "report.md"], "tuning_"],
+      [options.methods, [...plain, "report.md", "figures/methods-front.svg"], "methods_"],
+      [options.decoding, [...plain, "figures/decoding.svg"], "decoding_"],
+      [second, plain, "second_world_"],
+    ];
+  const given = finished.filter(([folder]) => folder !== "");
+  for (const [folder, files] of given) {
+    for (const file of files) await checkThere(folder, file);
+  }
+  await Deno.mkdir(join(results, "figures"), { recursive: true });
+  for (const [folder, files, as] of given.filter(([folder]) => folder !== tuning)) {
+    for (const file of files) {
+      await Deno.copyFile(join(folder, file), join(results, file.startsWith("figures/") ? file : `${as}${file}`));
     }
   }
+  if (from) await copyFigures(from, results);
   if (tuning) {
     for (const file of ["means.jsonl", "verdicts.jsonl", "curves.jsonl"]) {
       await adoptStudies(join(tuning, file), join(results, `tuning_${file}`));
     }
     await adoptSections(join(tuning, "report.md"), join(results, "tuning_report.md"));
-    for await (const { name } of Deno.readDir(join(tuning, "figures"))) {
-      if (name.endsWith(".svg")) await Deno.copyFile(join(tuning, "figures", name), join(results, "figures", name));
-    }
-  }
-  if (options.methods) {
-    for (const file of ["means.jsonl", "verdicts.jsonl", "report.md"]) {
-      await Deno.copyFile(join(options.methods, file), join(results, `methods_${file}`));
-    }
-    const figure = "figures/methods-front.svg";
-    await Deno.copyFile(join(options.methods, figure), join(results, figure));
-  }
-  if (options.decoding) {
-    for (const file of ["means.jsonl", "verdicts.jsonl"]) {
-      await Deno.copyFile(join(options.decoding, file), join(results, `decoding_${file}`));
-    }
-    const figure = "figures/decoding.svg";
-    await Deno.copyFile(join(options.decoding, figure), join(results, figure));
-  }
-  for (const file of second ? ["means.jsonl", "verdicts.jsonl"] : []) {
-    await Deno.copyFile(join(second, file), join(results, `second_world_${file}`));
+    await copyFigures(tuning, results);
   }
   const read = async (file: string) => decodeRows(await Deno.readTextFile(join(results, file)), join(results, file));
   const means = await read("means.jsonl");
@@ -100,6 +91,18 @@ await main(async () => {
   await Deno.writeTextFile(options.readme, text);
   console.log(JSON.stringify({ means: means.length, verdicts: verdicts.length, readme: options.readme }));
 });
+
+/** Before anything is published: a folder without that file is none of a finished run. */
+async function checkThere(folder: string, file: string): Promise<void> {
+  const there = await Deno.stat(join(folder, file)).then(({ isFile }) => isFile, () => false);
+  if (!there) throw new RangeError(`Cannot publish ${folder}: it holds no ${file}; name the folder of a finished run`);
+}
+
+async function copyFigures(from: string, results: string): Promise<void> {
+  for await (const { name } of Deno.readDir(join(from, "figures"))) {
+    if (name.endsWith(".svg")) await Deno.copyFile(join(from, "figures", name), join(results, "figures", name));
+  }
+}
 
 /** Lines of the studies that `from` has take the place of those that `to` has of them, where the first of those stood. */
 async function adoptStudies(from: string, to: string): Promise<void> {

@@ -14,6 +14,7 @@ import { Canvas } from "./canvas.ts";
 import {
   count,
   interruptSignal,
+  isGiven,
   loadOptions,
   main,
   meter,
@@ -27,7 +28,11 @@ import {
 } from "./cli.ts";
 
 const options = readOptions('deno task generate MODEL "PROMPT" [options]', {
-  length: { default: "128", help: "tokens to generate", check: count() },
+  length: {
+    default: "auto",
+    help: "tokens to generate; auto: 128, or half of what the model reads",
+    check: count("auto"),
+  },
   steps: { default: "", help: "denoising steps; as many as tokens when not given", check: count() },
   sampler: {
     default: "auto",
@@ -82,11 +87,14 @@ const ofLlada = ["cfg", "remasking", "threshold", "factor", "cache", "eos"] as c
 await main(async () => {
   checkTogether();
   const [location, prompt] = options._;
-  const length = Number(options.length), seed = Number(options.seed);
-  const steps = options.steps === "" ? length : Number(options.steps);
+  const seed = Number(options.seed);
   standWhereUserStands();
   const signal = interruptSignal();
   await using model = await loadModel(location, loadOptions(options, signal));
+  const length = options.length === "auto"
+    ? Math.min(128, Math.floor(model.architecture.maxLength / 2))
+    : Number(options.length);
+  const steps = options.steps === "" ? length : Number(options.steps);
   const sampler = samplerFor(model, length);
   const progress = watch(model, sampler, steps, length);
   const start = performance.now();
@@ -130,7 +138,7 @@ function samplerFor(model: Model, length: number): Sampler {
   const temperature = Number(options.temperature);
   const name = options.sampler === "auto" ? samplerOf(model).name : options.sampler;
   if (name.startsWith("dream")) {
-    refuseForDream((own) => Deno.args.some((arg) => arg.split("=")[0] === `--${own}`));
+    refuseForDream(isGiven);
     return dreamSampler({ temperature });
   }
   const { eos, remasking, cache, cfg } = options, ends = endsOf(model);

@@ -127,6 +127,10 @@ function userPath(path: string): string {
   return place && place !== Deno.cwd() ? resolve(place, path) : path;
 }
 
+/** Whether the user typed an option, or the negative of a flag. */
+export const isGiven = (name: string): boolean =>
+  Deno.args.some((arg) => [`--${name}`, `--no-${name}`].includes(arg.split("=")[0]));
+
 /** Options that do not fit together, or not the model: says so and exits 2. */
 export function refuse(what: string): never {
   console.error(what);

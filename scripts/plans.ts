@@ -2,6 +2,7 @@
 import type { Arm, Corpus, MarkedText, Model } from "quant-dllm";
 import { loadCorpus } from "quant-dllm";
 import { createWorld, WORLD_SEED, worldText } from "quant-dllm/testbed";
+import { refuse } from "./options.ts";
 import { methodsStudy } from "./methods_study.ts";
 import { secondWorld, secondWorldStudy } from "./second_world.ts";
 import { full, type Plan, quick, type Scale, studies } from "./studies.ts";
@@ -49,7 +50,9 @@ export function planOf({ study, quick: isQuick, seeds, only }: PlanName, { maskI
   const whole = make(scale as TuningScale, maskId);
   const plan = only ? chosen(study, whole, only) : whole;
   const known = [whole.main, ...whole.ablations].map(({ id }) => id), unknown = only?.find((id) => !known.includes(id));
-  if (unknown !== undefined) throw new RangeError(`There is no study ${unknown}: wanted ${known.join(", ")}`);
+  if (unknown !== undefined) {
+    refuse(`--only has ${JSON.stringify(unknown)}, wanted of ${known.join(", ")}`);
+  }
   const mentioned = [plan.main, ...plan.ablations].flatMap(({ settings }) => settings);
   const late = (arm: Arm) => study === "tuning" && measuredLast.includes(arm.label);
   const arms = [

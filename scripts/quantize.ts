@@ -15,6 +15,7 @@ import {
   count,
   deviceOption,
   interruptSignal,
+  isGiven,
   main,
   meter,
   number,
@@ -88,9 +89,7 @@ const options = readOptions(
 
 await main(async () => {
   if (options.tune === "off") {
-    const idle = Object.keys(options).find((name) =>
-      name.startsWith("tune-") && Deno.args.some((arg) => arg.split("=")[0] === `--${name}`)
-    );
+    const idle = Object.keys(options).find((name) => name.startsWith("tune-") && isGiven(name));
     if (idle) refuse(`--${idle} is for a tuning: say what moves, --tune scales or --tune codes`);
   }
   checkMethodOptions(options);
@@ -102,7 +101,10 @@ await main(async () => {
   const { source, architecture } = checkpoint;
   const plain = methodOf(options, architecture.width);
   const sized = (name: "windows" | "length") => options[name] === "preset" ? preset[name] : Number(options[name]);
-  const length = Math.min(sized("length"), architecture.maxLength);
+  const longest = architecture.maxLength, length = Math.min(sized("length"), longest);
+  if (options.length !== "preset" && length < sized("length")) {
+    refuse(`--length is ${options.length}, but ${source.name} reads ${longest} tokens at most`);
+  }
   const heldOut = plain.needsHessian ? Number(options["held-out"]) : 0;
   const windows = plain.needsHessian ? sized("windows") + heldOut : 0;
   const batch = options.batch === "auto" ? Math.max(1, Math.floor(4096 / length)) : Number(options.batch);

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { join, resolve } from "@std/path";
 import { knowsNanoWorld, openCheckpoint, type Row, table } from "quant-dllm";
 import { count, deviceOption, main, oneOf, readOptions, refuse, seedOption, standWhereUserStands } from "./cli.ts";
+import { fieldNames } from "./harness.ts";
 import { acrossOption, checkOneDevice } from "./one_device.ts";
 import { type ArmPlan, passesOf, planLines, sumOf, timeOf } from "./recipe_plan.ts";
 import { type ModelKind, type Recipe, type RecipeMethod, recipes, type RecipeTasks } from "./recipe_values.ts";
@@ -60,9 +61,9 @@ function quantizeArgs({ model, kind, method, folder }: Arm): string[] | undefine
 function evaluateArgs(arm: Arm, { tasks, options: own }: RecipeTasks): string[] {
   const subject = quantizeArgs(arm) ? join(arm.folder, "model") : arm.model;
   const limit = limitOf(arm), some = limit === undefined ? [] : ["--limit", String(limit)];
-  const field = arm.kind === "testbed" ? [] : ["--data", options.data];
-  const out = ["--out", join(arm.folder, "harness")], names = tasks.map(({ name }) => name).join(",");
-  return [subject, "--tasks", names, ...own, ...field, ...out, ...some, ...common()];
+  const data = arm.kind === "testbed" ? [] : ["--data", options.data], names = tasks.map(({ name }) => name);
+  const out = names.some((name) => fieldNames.includes(name)) ? ["--out", join(arm.folder, "harness")] : [];
+  return [subject, "--tasks", names.join(","), ...own, ...data, ...out, ...some, ...common()];
 }
 
 const common = () => ["--seed", options.seed, "--device", options.device];

@@ -8,7 +8,17 @@ import { join } from "@std/path";
 import { type Arm, type Device, encodeRows, identityOf, loadModel, type Measurement } from "quant-dllm";
 import { type ArmRequest, measureAll } from "./arm_workers.ts";
 import { armInputs } from "./inputs.ts";
-import { count as positive, deviceOption, interruptSignal, main, meter, oneOf, readOptions, refuse } from "./cli.ts";
+import {
+  count as positive,
+  deviceOption,
+  interruptSignal,
+  isGiven,
+  main,
+  meter,
+  oneOf,
+  readOptions,
+  refuse,
+} from "./cli.ts";
 import {
   calibrationFile,
   calibrationLength,
@@ -169,7 +179,7 @@ await main(async () => {
 /** Its arms write answers, and are stored and reported in a way of their own. */
 async function decoding(): Promise<void> {
   const own = ["report", "only", "workers", "launcher", "slurm-options"];
-  const idle = own.find((name) => Deno.args.some((arg) => arg.split("=")[0] === `--${name}`));
+  const idle = own.find(isGiven);
   if (idle) refuse(`--${idle} is for the other studies: decoding is measured whole, one model after another`);
   const base = options.quick ? decodingQuick : decodingFull;
   const seeds = options.seeds ? Array.from({ length: Number(options.seeds) }, (_, i) => i + 1) : base.seeds;

@@ -17,7 +17,7 @@ import { itemsOf, type RunItems } from "./summary.ts";
  * ```
  */
 export async function readHarnessRun(path: string): Promise<RunItems> {
-  const results = JSON.parse(await Deno.readTextFile(path));
+  const results = await readResults(path);
   const { config, task_hashes, versions, quant_dllm } = results ?? {};
   if (config?.model !== "quant-dllm" || typeof task_hashes !== "object" || typeof versions !== "object") {
     throw new SyntaxError(
@@ -33,4 +33,13 @@ export async function readHarnessRun(path: string): Promise<RunItems> {
   }
   const platform = quant_dllm?.platform as string | undefined; // of older runs it is not known
   return { seed: config.random_seed, ...(platform === undefined ? {} : { platform }), items };
+}
+
+async function readResults(path: string) {
+  try {
+    return JSON.parse(await Deno.readTextFile(path));
+  } catch (error) {
+    const missing = error instanceof Deno.errors.NotFound;
+    throw new SyntaxError(`Cannot read ${path}: ${missing ? "there is no such file" : (error as Error).message}`);
+  }
 }
