@@ -87,7 +87,7 @@ Deno.test("sbvr: a table of more lines, two bytes a group, and the exact block s
 });
 
 Deno.test("sbvr: its name says its options; others are refused", () => {
-  assertEquals(sbvr({ sums: 2 }).name, "sbvr-2b-g128");
+  assertEquals([1, 2, 6].map((sums) => sbvr({ sums }).name), ["sbvr-1b-g128", "sbvr-2b-g128", "sbvr-6b-g128"]);
   const all = { group: 8, lines: 9, damping: 0.1, compensation: "exact", seed: 2 } as const;
   assertEquals(sbvr({ sums: 4, ...all }).name, "sbvr-4b-g8-lines9-damp0.1-exact-seed2");
   for (const sums of [0, 7, 1.5]) assertThrows(() => sbvr({ sums }), RangeError, "sums");

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { quantile, sigmaDelta } from "../../lib/methods/sdq/loop.ts";
+import { quantile, sdqRows, sigmaDelta } from "../../lib/methods/sdq/loop.ts";
 import { sdqLlm, sharedRatios } from "../../lib/methods/sdq/sdq_llm.ts";
 import { dequantize, storedBits } from "../../lib/quant/forms/decode.ts";
 import { rotate, rotateBack, rotationBlock, signsOf } from "../../lib/tensor/hadamard.ts";
@@ -76,6 +76,26 @@ Deno.test("sigma-delta: where nothing is clipped the error falls with the cube o
   };
   const [a, b, c] = [4, 8, 16].map(error);
   for (const ratio of [a / b, b / c]) assert(ratio > 5.5 && ratio < 10, `${a}, ${b}, ${c}`);
+});
+
+Deno.test("sdq-llm: of the scales that are tried, a row takes the one that loses least over all its columns", () => {
+  const rows = 40, width = 4, samples = 5, x = Float32Array.from(normals(rows * width, 6));
+  const [up, down] = [resampling(width, samples).data, resampling(samples, width).data];
+  const lossesAt = (tries: number[]) => {
+    const q = new Float32Array(rows * width), codes = new Uint8Array(rows * samples);
+    const [scales, means] = [new Float32Array(rows), new Float32Array(rows)];
+    const given = { x, width, samples, up, down, tries: Float64Array.from(tries), cut: 0.5, bound: 2, binary: false };
+    sdqRows.run({ ...given, codes, scales, means, q }, 0, rows);
+    return Array.from({ length: rows }, (_, i) => {
+      const of = (values: Float32Array) => values.subarray(i * width, (i + 1) * width);
+      return of(x).reduce((sum, w, j) => sum + (w - of(q)[j]) ** 2, 0);
+    });
+  };
+  const tries = [[0.8, 1], [1, 1], [1, 0.5]], alone = tries.map(lossesAt);
+  lossesAt(tries.flat()).forEach((loss, i) => {
+    const least = Math.min(...alone.map((losses) => losses[i]));
+    assert(Math.abs(loss - least) < 1e-9, `row ${i}: ${loss}, one alone ${least}`);
+  });
 });
 
 Deno.test("sdq-llm: a higher ratio loses less and takes more bits, ternary less than binary; names choose ratios", async () => {

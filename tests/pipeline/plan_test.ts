@@ -4,7 +4,9 @@ import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
 import { rtn } from "../../lib/methods/rtn.ts";
+import { planTunings } from "../../lib/pipeline/plan_tuning.ts";
 import { openQuantization } from "../../lib/pipeline/quantize.ts";
+import { referenceKernels } from "../../lib/tensor/kernels.ts";
 import { inFolder, randomTokens, tinyConfig, tinyModel } from "../model/tiny.ts";
 
 Deno.test("a plan holds at least what must be there at once, and its seconds are the sum of their parts", () =>
@@ -35,6 +37,12 @@ Deno.test("a plan for a method that reads no data counts none, also where a cali
     await using run = await openQuantization(model, rtn({ bits: 2, group: 128 }), { calibration, measure });
     return await run.plan();
   };
+  const nothing = await planTunings(model, rtn({ bits: 2, group: 128 }), {
+    kernels: referenceKernels,
+    now: () => 0,
+    quantisedBytes: 1000,
+  });
+  assertEquals(nothing, { seconds: 0, memoryBytes: 0, diskBytes: 0 });
   const blind = await planned(false), measured = await planned(true);
   assertEquals([blind.statesBytes, blind.secondsPerBlock.calibration], [0, 0]);
   // With data it holds a second moment on what calibrates and one on what is held out, and what a solver makes of it: float64 three times and a copy.
