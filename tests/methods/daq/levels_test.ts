@@ -5,7 +5,8 @@ import { fitGroup } from "../../../lib/methods/daq/fit.ts";
 import { profiles } from "../../../lib/methods/daq/options.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
 import { decode, newGroup } from "../../../lib/methods/daq/group.ts";
-import { levels, type LevelsOptions, uniformLevels as kind } from "../../../lib/methods/daq/levels.ts";
+import { levels, type LevelsOptions, uniformLevels as levelsKind } from "../../../lib/methods/daq/levels.ts";
+import { planes } from "../../../lib/methods/daq/planes.ts";
 import { refitColumns, refitRows } from "../../../lib/methods/daq/refit.ts";
 import { rsr } from "../../../lib/methods/daq/rsr.ts";
 import { blockError } from "../../../lib/quant/block_error.ts";
@@ -21,7 +22,7 @@ import { newScratch } from "../../../lib/tensor/scratch.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { damped, layer, objective } from "../../layers.ts";
 
-const ROWS = 40, COLS = 48;
+const ROWS = 40, COLS = 48, kind = levelsKind;
 const { W, H } = layer(ROWS, COLS, 7);
 const run = (options: Partial<LevelsOptions>, linear = W, moment = H) =>
   levels({ bits: 2, group: 16, ...options }).quantize({ name: "test", W: linear, H: moment });
@@ -51,36 +52,38 @@ Deno.test("RSR: no half step raises the weighted loss, whatever the bits and wei
   assert(loss <= losses.at(-1)! * (1 + 1e-6));
 });
 
-Deno.test("refits never raise the loss in a quadratic form, and leave nothing to gain along any scale", async () => {
-  const G = damped(H, 0.01);
-  const { U } = await upperFactor(H);
-  const TG = (await kernels.gemm(W, matrix(COLS, COLS, Float32Array.from(G.data)))).data;
-  const group = newGroup(W, { kind, order: 2 }), steps = { kind, kernels, scratch: newScratch() };
-  await rsr(group, even, { ...plain, sweeps: 2 });
-  const losses: number[] = [];
-  const measure = async () => {
-    // G = U⁻¹ U⁻ᵀ of the whole is the damped H itself.
-    const E = blockError(W, await decode(group, { kind, kernels }), { U, compensation: "exact" }).data;
-    losses.push(E.reduce((sum, e) => sum + e * e, 0));
-    return losses.at(-1)!;
-  };
-  await measure();
-  for (const [refit, scales] of [[refitRows, group.rowScale], [refitColumns, group.colScale]] as const) {
-    await refit(group, { G, TG }, steps);
-    const least = await measure();
-    for (const at of [0, 7]) {
-      for (const factor of [0.99, 1.01]) {
-        const held = scales[at];
-        scales[at] *= factor;
-        assert(await measure() >= least, `scale ${at}`);
-        losses.pop();
-        scales[at] = held;
+for (const [name, kind, order] of [["levels", levelsKind, 2], ["planes", planes, 2], ["planes", planes, 3]] as const) {
+  Deno.test(`${order} bits of ${name}: refits never raise the loss in a quadratic form, and leave nothing to gain along any scale`, async () => {
+    const G = damped(H, 0.01);
+    const { U } = await upperFactor(H);
+    const TG = (await kernels.gemm(W, matrix(COLS, COLS, Float32Array.from(G.data)))).data;
+    const group = newGroup(W, { kind, order }), steps = { kind, kernels, scratch: newScratch() };
+    await rsr(group, even, { ...plain, kind, sweeps: 2 });
+    const losses: number[] = [];
+    const measure = async () => {
+      // G = U⁻¹ U⁻ᵀ of the whole is the damped H itself.
+      const E = blockError(W, await decode(group, { kind, kernels }), { U, compensation: "exact" }).data;
+      losses.push(E.reduce((sum, e) => sum + e * e, 0));
+      return losses.at(-1)!;
+    };
+    await measure();
+    for (const [refit, scales] of [[refitRows, group.rowScale], [refitColumns, group.colScale]] as const) {
+      await refit(group, { G, TG }, steps);
+      const least = await measure();
+      for (const at of [0, 7, scales.length - 1]) {
+        for (const factor of [0.99, 1.01]) {
+          const held = scales[at];
+          scales[at] *= factor;
+          assert(await measure() >= least, `scale ${at}`);
+          losses.pop();
+          scales[at] = held;
+        }
       }
     }
-  }
-  neverRises(losses, 1e-6);
-  assert(losses.at(-1)! < 0.9 * losses[0]);
-});
+    neverRises(losses, 1e-6);
+    assert(losses.at(-1)! < 0.9 * losses[0]);
+  });
+}
 
 Deno.test("refinement never raises tr((W - Q) H (W - Q)ᵀ), and the loss it reports is the true one", async () => {
   const width = 16, Hd = damped(H, 0.01);
