@@ -107,6 +107,6 @@ export function methodsFront(means: readonly Row[]) {
   const shown = means.filter(({ task, metric }) => task === "mean" || metric === "nats per token");
   return paretoFront(
     shown.map((row): Row => ({ ...row, method: kindOf(String(row.label)), setting: String(row.label) })),
-    { point: "setting", title: "Every method at its counted bits" },
+    { point: "setting", named: true, title: "Every method at its counted bits" },
   );
 }

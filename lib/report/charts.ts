@@ -104,6 +104,8 @@ export interface ParetoOptions extends Omit<Labels, "scale" | "value"> {
   readonly series?: string;
   /** The field whose values are the points of a method; their bits are averaged. */
   readonly point?: string;
+  /** Writes the points' values of that field at those on the front of accuracy. */
+  readonly named?: boolean;
 }
 
 /**
@@ -135,6 +137,7 @@ export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): 
       .sort((a, b) => bitsOf(a) - bitsOf(b));
     const full = summarise(own.filter(({ bitsPerWeight }) => bitsPerWeight >= 16), [series]);
     const ends = groups.length === 0 ? [] : [bitsOf(groups[0]), bitsOf(groups.at(-1)!)];
+    const named = options.named && metric === "accuracy";
     const front = frontOf(groups, metric === "accuracy" ? "max" : "min");
     const last = p === panels.length - 1;
     axes[`xaxis${ref}`] = last ? { title: { text: "stored bits per weight, everything counted" } } : {};
@@ -152,7 +155,8 @@ export function paretoFront(rows: readonly Row[], options: ParetoOptions = {}): 
     }));
     traces.push({
       type: "scatter",
-      mode: "lines",
+      mode: named ? "lines+text" : "lines",
+      ...(named ? { text: [...front.map(({ keys }) => String(keys[point])), ""], textposition: "top left" } : {}),
       name: "front",
       x: [...front.map(bitsOf), ...ends.slice(1)],
       y: [...front, ...front.slice(-1)].map(({ mean }) => mean * scale),

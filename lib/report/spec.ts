@@ -59,7 +59,7 @@ export interface BarTrace extends Common {
 /** Points and lines. */
 export interface ScatterTrace extends Common {
   readonly type: "scatter";
-  readonly mode: "lines" | "markers" | "lines+markers";
+  readonly mode: "lines" | "markers" | "lines+markers" | "lines+text";
   readonly x: readonly (Datum | null)[];
   readonly y: readonly (Datum | null)[];
   readonly error_x?: ErrorBars;
@@ -67,8 +67,9 @@ export interface ScatterTrace extends Common {
   readonly line?: Line;
   /** Fills the area between a line and zero. */
   readonly fill?: "none" | "tozeroy";
-  /** One label per point, shown when the pointer is over it. */
+  /** One label per point, shown when the pointer is over it, or, with "text" in `mode`, above it on its left. */
   readonly text?: readonly string[];
+  readonly textposition?: "top left";
 }
 
 /** A matrix of colours: `z[row][column]`, rows named by `y`, columns by `x`, null where there is no value. */

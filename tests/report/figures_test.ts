@@ -123,6 +123,11 @@ Deno.test("paretoFront: the front is what no other reaches with as few bits, ful
   assertEquals([full.x, full.y, full.line!.dash], [[2.1, 3], [90, 90], "dash"]);
   const colors = made.data.filter(({ name }) => name !== "front").map((trace) => trace.marker!.color);
   assertEquals(new Set(colors).size, colors.length);
+  const named = paretoFront(points.map(([method, value, bitsPerWeight]) => row({ method, value, bitsPerWeight })), {
+    ...{ point: "method", named: true },
+  });
+  const names = named.data.find(({ name }) => name === "front") as ScatterTrace;
+  assertEquals([names.mode, names.text], ["lines+text", ["gptq", "plus", ""]]);
   const low = paretoFront(
     points.map(([method, value, bitsPerWeight]) => row({ method, value, bitsPerWeight, metric: "nats per token" })),
   );

@@ -112,6 +112,7 @@ export function gallery(): Record<string, Figure> {
           row({ method: "full precision", bitsPerWeight: 16, seed, metric: "nats per token", value: 1.71 })
         ),
       ],
+      { named: true },
     ),
     unmasking: unmaskingFigure(unmasking, {
       decode: (token) => ["the", " sky", "\n", " is", " blue", "."][token],

@@ -43,11 +43,12 @@ function barLayers({ marker, name = "", x, y, text, error_y, opacity = 1 }: BarT
 }
 
 function scatterLayers(trace: ScatterTrace, channels: Channels): Json[] {
-  const { marker, line, mode, x, y, error_x, error_y, fill, opacity = 1 } = trace;
+  const { marker, line, mode, x, y, error_x, error_y, fill, text, opacity = 1 } = trace;
   const all = x.map((place, i) => ({
     x: place,
     y: y[i],
     i,
+    ...(mode.includes("text") ? { text: text?.[i] } : {}),
     ...intervalOf("x", place, error_x, i),
     ...intervalOf("y", y[i], error_y, i),
   }));
@@ -66,6 +67,13 @@ function scatterLayers(trace: ScatterTrace, channels: Channels): Json[] {
     strokeWidth: marker?.line?.width ?? 0,
     opacity: opacity * (marker?.opacity ?? 1),
   };
+  // The first of a line has the axis on its left.
+  const labels = [points.slice(0, 1), points.slice(1)].map((some, k) =>
+    layer(some, { type: "text", align: k === 0 ? "left" : "right", dx: k === 0 ? 4 : -6, dy: -7, fontSize: 10 }, {
+      ...encoding,
+      text: { field: "text" },
+    })
+  );
   const inOrder = { ...encoding, order: { field: "i", type: "quantitative" } };
   return [
     ...(fill === "tozeroy" ? [layer(all, area, { ...encoding, y: { ...channels.y, field: "y", stack: null } })] : []),
@@ -73,6 +81,7 @@ function scatterLayers(trace: ScatterTrace, channels: Channels): Json[] {
     ...errorLayer("x", points, error_x, encoding, edge),
     ...errorLayer("y", points, error_y, encoding, edge),
     ...(mode.includes("markers") ? [layer(points, point, encoding)] : []),
+    ...(mode.includes("text") ? labels : []),
   ];
 }
 

@@ -122,7 +122,7 @@ function legendLayer(data: readonly Trace[], layout: Layout): Json[] {
   const traces = names.map((name) => data.find((trace) => trace.name === name && trace.showlegend !== false)!);
   const legend = { title: null, orient: "bottom", direction: "horizontal", columns, columnPadding: 14, offset: 14 };
   const channel = (of: (trace: Trace, isLine: boolean) => unknown) => {
-    const range = traces.map((trace) => of(trace, trace.type === "scatter" && trace.mode === "lines"));
+    const range = traces.map((trace) => of(trace, trace.type === "scatter" && !trace.mode.includes("markers")));
     return { field: "name", type: "nominal", scale: { domain: names, range }, legend };
   };
   return [{

@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { abmp } from "../../../lib/methods/abmp.ts";
 import { allotment } from "../../../lib/methods/allotment.ts";
+import { daq } from "../../../lib/methods/daq/daq.ts";
 import { fitGroup } from "../../../lib/methods/daq/fit.ts";
 import { profiles } from "../../../lib/methods/daq/options.ts";
 import { blockOrders } from "../../../lib/quant/forms/binary.ts";
@@ -227,4 +228,15 @@ Deno.test("levels: without refits, too, codes are the nearest to the scales that
       assert(miss(code) <= miss(other) + 1e-12, `weight ${p}: ${code}, better ${other}`);
     }
   });
+});
+
+Deno.test("levels and planes: a group of zeros decodes to zeros", async () => {
+  const W = matrix(6, 32, Float32Array.from({ length: 192 }, (_, p) => p % 32 < 16 ? 0 : Math.sin(p)));
+  const { H } = layer(6, 32, 9);
+  for (const profile of ["official", "plus"] as const) {
+    for (const method of [levels({ bits: 2, group: 16, profile }), daq({ bits: 2, group: 16, profile })]) {
+      const { data } = dequantize(await method.quantize({ name: "zeros", W, H }));
+      data.forEach((q, p) => assert(p % 32 < 16 ? q === 0 : Number.isFinite(q), `${method.name}: weight ${p} is ${q}`));
+    }
+  }
 });

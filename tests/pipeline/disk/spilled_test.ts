@@ -13,6 +13,13 @@ Deno.test("states come back to eleven bits, whatever the size of the largest", (
       assert(Math.abs(x - data[i]) <= 2 ** -11 * Math.abs(data[i]) + 1e-7, `${x}: ${data[i]}`)
     );
   }
+  // A header with a size of nothing, a file that its header does not fit, and one without a header.
+  for (const [batch, time, width, words] of [[0, 2, 3, 0], [1, 0, 3, 0], [1, 2, 0, 0], [1, 2, 3, 5]]) {
+    const bytes = new Uint8Array(16 + 2 * words);
+    new Int32Array(bytes.buffer, 0, 4).set([batch, time, width, 0]);
+    assertThrows(() => decodeStates(bytes, "states.bin"), SyntaxError, "states.bin: it holds no hidden states");
+  }
+  assertThrows(() => decodeStates(new Uint8Array(3), "states.bin"), SyntaxError, "states.bin");
   for (const [wrong, word] of [[NaN, "NaN"], [Infinity, "overflow"]] as const) {
     assertThrows(() => encodeStates({ batch: 1, time: 1, data: Float32Array.of(1, wrong) }), RangeError, word);
   }
