@@ -108,6 +108,15 @@ Deno.test("aqlm: as many vectors as there are values lose nothing, and codes of 
   assertEquals(storedBits(stored) - 16 * (codebooks.length + 3), 2 * (12 * 8 + 40)); // 36 bits of the upper parts end on a byte
 });
 
+Deno.test("aqlm: inputs of another size choose the same codes and codebooks", async () => {
+  const { W, H } = layer(12, 16, 8), method = aqlm({ books: 2, bits: 3, group: 4, epochs: 3, tolerance: 0 });
+  const of = async (scale: number) => {
+    const moment = matrix64(16, 16, H.data.map((h) => h * scale));
+    return (await method.quantize({ name: "up", W, H: moment })).tensors;
+  };
+  assertEquals(await of(2 ** -8), await of(1));
+});
+
 Deno.test("aqlm: what decodes does not depend on the order of the vectors of a codebook", async () => {
   const q = await aqlm({ books: 2, bits: 3, group: 4 }).quantize(layer(8, 16, 5)), own = readAdditive(q);
   const order = [3, 1, 0, 2, 7, 6, 5, 4], codebooks = own.codebooks.slice();

@@ -165,6 +165,9 @@ Deno.test("slim-llm: the divergence of outputs is that of their softmax by chann
   }
   assertAlmostEquals(await divergence(own, shares, referenceKernels), sum, 1e-9);
   assertEquals(await divergence(wanted, shares, referenceKernels), 0);
+  // However large, and wherever the largest stands.
+  const large = matrix(2, 2, Float32Array.of(900, 0, 0, 900));
+  assertEquals(await divergence(large, await sharesOf(large, referenceKernels), referenceKernels), 0);
   // Channels that are never chosen do not count beyond 1e-6.
   assert(
     await divergence(matrix(1, 2, Float32Array.of(0, 900)), Float64Array.of(1 - 1e-6, 1e-6), referenceKernels) < 14,
