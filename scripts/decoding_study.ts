@@ -242,10 +242,7 @@ export function decodingFigure(rows: readonly Row[]) {
   const shown = rows.filter(({ metric, task }) => metric === "accuracy" && !task.startsWith("apd"));
   return curves(
     shown.map((row): Row => ({ ...row, task: "answers", "passes per token": at(row).value })),
-    {
-      ...{ x: "passes per token", value: "accuracy (%)", scale: 100, linear: true },
-      title: "What faster decoding costs",
-    },
+    { x: "passes per token", value: "accuracy (%)", scale: 100, linear: true, title: "What faster decoding costs" },
   );
 }
 

@@ -109,6 +109,11 @@ await main(async () => {
     `${count} new tokens in ${seconds.toFixed(1)} s, ${tokensPerSecond.toFixed(1)} per second, ` +
       evaluations(passes),
   );
+  if (count === 0) {
+    console.error(
+      "the answer is empty: its first token ends the text (--sampler llada --eos forbid writes none of those)",
+    );
+  }
   const all = { text, tokens: [...tokens], newTokens: count, passes, seconds, tokensPerSecond };
   console.log(options.json ? JSON.stringify({ ...all, sampler: sampler.name, prompt: shown, seed }) : text);
 });

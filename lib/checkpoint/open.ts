@@ -82,7 +82,7 @@ export async function openCheckpoint(
   const { maskId, configOverrides, onNotice } = options;
   const source = await openSource(location, options);
   const file = join(source.dir, "config.json");
-  const tokenizer = await readTokenizer(source);
+  const tokenizer = await readTokenizer(source, onNotice);
   const config: Record<string, unknown> = { ...source.config, ...configOverrides };
   if (maskId !== undefined) config.mask_token_id = maskId;
   // Checkpoints made from autoregressive ones name their mask in the tokenizer only.

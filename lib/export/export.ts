@@ -7,6 +7,7 @@ import { type FloatType, tensorBytes } from "./weights.ts";
 import type { ConfigOptions } from "../checkpoint/open.ts";
 import type { HubOptions } from "../checkpoint/hub/hub.ts";
 import { savedTypes } from "../checkpoint/save.ts";
+import { isLitter } from "../checkpoint/files/file_source.ts";
 import { writeShards, writeText } from "../checkpoint/files/shard_writer.ts";
 import { graphCard, weightsCard } from "./card.ts";
 
@@ -130,6 +131,10 @@ function plainConfig({ source }: Checkpoint): Record<string, unknown> {
 async function refuseUsed(out: string): Promise<void> {
   try {
     for await (const { name } of Deno.readDir(out)) {
+      if (isLitter(name)) {
+        await Deno.remove(join(out, name));
+        continue;
+      }
       throw new RangeError(
         `Cannot export to "${out}": the folder is not empty, it holds "${name}"; choose another one`,
       );

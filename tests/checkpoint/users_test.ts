@@ -9,6 +9,8 @@ import { openQuantization, quantize } from "../../lib/pipeline/quantize.ts";
 import { simulateMasks } from "../../lib/diffusion/mcs.ts";
 import type { Method } from "../../lib/quant/method.ts";
 import { except } from "../../lib/quant/except.ts";
+import type { ChatTokenizer } from "../../lib/checkpoint/tokenizer/tokenizer.ts";
+import { exportCheckpoint } from "../../lib/export/export.ts";
 import { copyCompanions } from "../../lib/checkpoint/hub/companions.ts";
 import {
   checkpointTensors,
@@ -151,4 +153,45 @@ Deno.test("files that no one needs stop nothing, and nothing from outside the fo
     await Deno.symlink("nowhere", `${from}/tokenizer.model`);
     await Deno.writeTextFile(`${from}/merges.txt`, "a b");
     assertEquals(await copyCompanions(from, out), ["merges.txt"]);
+  }));
+
+Deno.test("files as editors and systems leave them: byte order marks, nulls, tokenizers without a type, litter", () =>
+  inFolder(async (folder) => {
+    const { mask_token_id: _, ...bare } = config, from = `${folder}/from`, mark = "\uFEFF";
+    const write = (file: string, text: string) => Deno.writeTextFile(`${from}/${file}`, text);
+    const told: string[] = [];
+    const opened = async () => await openCheckpoint(from, { onNotice: (line) => told.push(line) });
+    await Deno.mkdir(from);
+    await writeCheckpoint(from, bare, tensors);
+    await write("config.json", mark + JSON.stringify(bare));
+    const { model: { type: __, ...model }, ...rest } = JSON.parse(tokenizer("w22"));
+    await write("tokenizer.json", mark + JSON.stringify({ ...rest, model }));
+    // A role that one file leaves open is what the other says.
+    await write("special_tokens_map.json", JSON.stringify({ mask_token: "w22", eos_token: { content: "w1" } }));
+    await write("tokenizer_config.json", mark + JSON.stringify({ mask_token: null, eos_token: null }));
+    const { architecture, tokenizer: read } = await opened();
+    const endsOf = (tokenizer: unknown) => (tokenizer as ChatTokenizer).eosIds;
+    assertEquals([architecture.maskId, endsOf(read), [...read!.encode("w3 w9")]], [22, [1], [3, 9]]);
+    assertEquals(told, []);
+    await write("generation_config.json", "<html>");
+    assertEquals(endsOf((await opened()).tokenizer), [1]);
+    assertEquals(told.length, 1);
+    assertStringIncludes(told[0], "generation_config.json");
+    // What a system leaves in a folder does not make it used.
+    const out = `${folder}/out`;
+    await Deno.mkdir(out);
+    await Deno.writeTextFile(`${out}/.DS_Store`, "");
+    await using run = await openQuantization(await opened(), rtn({ bits: 2, group: 8 }), {
+      ...cpu,
+      out,
+      seed: 1,
+      measure: false,
+    });
+    await run.run();
+    await loadModel(out, cpu).then((model) => model[Symbol.asyncDispose]());
+    const exported = `${folder}/exported`;
+    await Deno.mkdir(exported);
+    await Deno.writeTextFile(`${exported}/Thumbs.db`, "");
+    await exportCheckpoint(out, { format: "hf", out: exported });
+    assertEquals((await openCheckpoint(exported)).architecture.layers, 2);
   }));

@@ -34,6 +34,9 @@ export async function fileSource(path: string): Promise<ByteSource> {
   };
 }
 
+/** Files that systems leave in any folder: one that holds nothing else is empty. */
+export const isLitter = (name: string): boolean => /^(\.DS_Store|\._.*|Thumbs\.db|desktop\.ini)$/i.test(name);
+
 /** Bytes that a pointer of Git LFS stays below. */
 export const LFS_AT_MOST = 1024;
 
@@ -65,7 +68,7 @@ export function parseJsonObject(path: string, text: string): Record<string, unkn
   checkNoPointer(path, text);
   let value: unknown;
   try {
-    value = parseStrictJson(text);
+    value = parseStrictJson(text.replace(/^\uFEFF/, "")); // the byte order mark that some editors write
   } catch (error) {
     throw new SyntaxError(`Cannot read ${path}: ${error instanceof Error ? error.message : error}`);
   }

@@ -51,15 +51,19 @@ const modelTypes = ["BPE", "Unigram", "WordPiece", "WordLevel"];
  * undefined when the checkpoint holds none at all. Throws `SyntaxError` for files that make no tokenizer, `RangeError` for one that this kit does not
  * compute, both naming the file.
  */
-export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | undefined> {
+export async function readTokenizer(
+  files: TextFiles,
+  onNotice: (notice: string) => void = () => {},
+): Promise<ChatTokenizer | undefined> {
   const optional = async (file: string) => await files.has(file) ? await files.readJson(file) : {};
   const settings = await optional("tokenizer_config.json");
   const file = `${files.name}/tokenizer.json`;
-  const definition = await files.has("tokenizer.json")
+  const given = await files.has("tokenizer.json")
     ? await files.readJson("tokenizer.json")
     : await tokenizerFromVocabulary(files, settings);
-  if (definition === undefined) return undefined;
-  const type = (definition.model as { type?: unknown } | undefined)?.type;
+  if (given === undefined) return undefined;
+  const model = { ...(given.model as Record<string, unknown> | undefined) }, type = model.type ?? kindOf(model);
+  const definition = { ...given, model: { ...model, type } };
   if (!modelTypes.includes(String(type))) {
     const known = modelTypes.join(", ");
     throw new RangeError(`Cannot read ${file}: model.type is ${JSON.stringify(type)}, this kit computes ${known}`);
@@ -76,9 +80,14 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
       }; fetch the tokenizer's files of the checkpoint again`,
     );
   }
-  const tokens = specialTokens({ ...await optional("special_tokens_map.json"), ...settings });
+  const tokens = { ...specialTokens(await optional("special_tokens_map.json")), ...specialTokens(settings) };
   const idOf = (token: string | undefined) => token === undefined ? undefined : inner.token_to_id(token);
-  const generation = [(await optional("generation_config.json")).eos_token_id ?? []].flat();
+  // No one needs that file to calibrate or to quantise.
+  const generated = await optional("generation_config.json").catch((error) => {
+    onNotice(`${messageOf(error)}; its end tokens are left out`);
+    return {} as Record<string, unknown>;
+  });
+  const generation = [generated.eos_token_id ?? []].flat();
   const ends = [idOf(tokens.eos_token), ...generation, ...endsOfTurn.map(idOf)];
   const { template, text: chatTemplate } = await readTemplate(files, settings);
   const special = new Set(
@@ -126,6 +135,14 @@ export async function readTokenizer(files: TextFiles): Promise<ChatTokenizer | u
       }
     },
   };
+}
+
+/** The type of a model of tokenizer.json that does not name it, as early ones do not: by the parts that it has. */
+function kindOf({ vocab, merges, max_input_chars_per_word }: Record<string, unknown>): string | undefined {
+  if (Array.isArray(merges)) return "BPE";
+  if (Array.isArray(vocab)) return "Unigram";
+  if (max_input_chars_per_word !== undefined) return "WordPiece";
+  return typeof vocab === "object" && vocab !== null ? "WordLevel" : undefined;
 }
 
 /** The special tokens by role, `eos_token` and so on, as text. They stand in the files as text or as `{ content }`. */

@@ -5,7 +5,7 @@
 import { join } from "@std/path";
 import type { Calibration } from "../../diffusion/mcs.ts";
 import type { Method, QuantizedLinear } from "../../quant/method.ts";
-import { ifThere } from "../../checkpoint/files/file_source.ts";
+import { ifThere, isLitter } from "../../checkpoint/files/file_source.ts";
 import type { Checkpoint } from "../../checkpoint/open.ts";
 import { halfBlocks } from "../../model/architecture.ts";
 import type { Model } from "../../model/model.ts";
@@ -181,7 +181,7 @@ export async function checkStart(checkpoint: Checkpoint, out: string): Promise<v
   }
   const files: string[] = [];
   try {
-    for await (const { name } of Deno.readDir(out)) files.push(name);
+    for await (const { name } of Deno.readDir(out)) if (!isLitter(name)) files.push(name);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
     const what = error instanceof Error ? error.message : error;
