@@ -65,7 +65,7 @@ const profile = (profile: "plus" | "official" | "paper"): Entry => ({
 
 /** Methods by name. */
 const methods = {
-  levels: { takes: planes, bits: upTo(4), make: ({ planes, group }) => levels({ bits: planes, group }) },
+  levels: { takes: planes, bits: upTo(3), make: ({ planes, group }) => levels({ bits: planes, group }) },
   "quant-dllm": profile("plus"),
   "quant-dllm-official": profile("official"),
   "quant-dllm-paper": profile("paper"),
@@ -135,9 +135,9 @@ export const methodOptions = {
     check: oneOf("16", "8"),
   },
   alpha: { default: "0.25", help: "how much of the drift gptaq makes up for, 0 to 1", check: number({ most: 1 }) },
-  rate: { default: "1.25", help: "over-sampling ratio of sdq-llm, 1 to 8", check: number({ most: 8 }) },
+  rate: { default: "1.25", help: "over-sampling ratio of sdq-llm, 1 to 8", check: number({ least: 1, most: 8 }) },
   books: { default: "2", help: "codebooks of aqlm", check: count() },
-  "book-bits": { default: "8", help: "bits of a code of aqlm, 1 to 16", check: count() },
+  "book-bits": { default: "8", help: "bits of a code of aqlm, 1 to 16", check: oneOf(...upTo(16).map(String)) },
   vector: { default: "8", help: "neighbouring weights that a vector of aqlm stands for", check: count() },
   fold: {
     default: "no",
@@ -183,5 +183,11 @@ export function checkMethodOptions(options: Typed): void {
   if (!bits.includes(Number(options.bits))) {
     const wanted = bits.length > 2 ? `at most ${bits.at(-1)}` : bits.join(" or ");
     refuse(`--bits is ${options.bits}, but ${options.method} takes ${wanted}`);
+  }
+  const around = Number(options.bits);
+  if (Number(options.abmp) > 0 && !(bits.includes(around - 1) && bits.includes(around + 1))) {
+    refuse(
+      `--abmp wants a plane more and one less than --bits ${around}, but ${options.method} takes 1 to ${bits.at(-1)}`,
+    );
   }
 }

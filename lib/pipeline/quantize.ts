@@ -140,7 +140,7 @@ export async function quantize(model: Model, method: Method, options: QuantizeOp
 }
 
 function inMemory(model: Model, method: Method, options: QuantizeOptions): Quantization<Model> {
-  checkOutside(model, method);
+  checkFits(model, method);
   // One thread for row loops by default: then there are no workers to dispose of.
   const kernels = options.kernels ?? fastKernels(model.engine.runtime, { threads: 1 });
   const plan = () => planQuantization(model, method, { ...sizes(method, options), kernels, now });
@@ -181,7 +181,7 @@ async function onDisk(
   const runtime = opening.use(await openRuntime({ device, threads }));
   const kernels = options.kernels ?? opening.use(fastKernels(runtime));
   const model = streamedModel(checkpoint, opening.use(new Engine(runtime, checkpoint.architecture)));
-  checkOutside(model, method);
+  checkFits(model, method);
   const opened = opening.move();
   const plan = () =>
     planQuantization(model, method, { ...sizes(method, options), kernels, now, packed: { checkpoint, out } });
@@ -198,6 +198,12 @@ async function onDisk(
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+/** Throws for what a method cannot do with a model, as far as shapes tell: before any work. */
+function checkFits(model: Model, method: Method): void {
+  checkOutside(model, method);
+  for (const linear of model.linearNames()) method.check?.(linear);
 }
 
 const now = () => performance.now();

@@ -71,6 +71,8 @@ export interface Method {
   quantize(linear: LinearInput): Promise<QuantizedLinear>;
   /** For methods that choose something for all linears that share an input: what then quantises them, one after another. */
   together?(set: readonly LinearInput[]): Promise<Method>;
+  /** Throws `RangeError` for a linear that its options do not fit, so that it is told before any work. */
+  check?(linear: { readonly name: string; readonly shape: readonly [number, number] }): void;
   /** Whether factors of columns that it stores are folded into what comes before a linear, once all linears are there. */
   readonly folds?: boolean;
   /** Whether it quantises rows independently given H and stores nothing that they share, so that groups of rows may have each an H of its own. */

@@ -1,6 +1,7 @@
 /** Checkpoints as users have them: masks without a field, configs that tools wrote to, links, pointers, numbers that no type holds. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { loadModel, openCheckpoint } from "../../lib/checkpoint/open.ts";
+import { aqlm } from "../../lib/methods/aqlm/aqlm.ts";
 import { daq } from "../../lib/methods/daq/daq.ts";
 import { levels } from "../../lib/methods/daq/levels.ts";
 import { gptq } from "../../lib/methods/gptq.ts";
@@ -120,6 +121,28 @@ Deno.test("a head of its own bits where the head is the embedding, and numbers t
         false,
       );
     }
+  }));
+
+Deno.test("groups that do not fit a model's linears are refused when it is opened, by the linear's name", () =>
+  inFolder(async (folder) => {
+    await writeCheckpoint(folder, config, tensors);
+    const checkpoint = await openCheckpoint(folder),
+      calibration = {
+        windows: 2,
+        length: 8,
+        draw: () => {
+          throw new Error("drawn");
+        },
+      };
+    const of = (group: number) =>
+      openQuantization(checkpoint, aqlm({ books: 1, bits: 2, group }), {
+        ...cpu,
+        out: `${folder}/out`,
+        seed: 1,
+        calibration,
+      });
+    await assertRejects(() => of(5), RangeError, 'blocks.0.q_proj.weight": its 16 columns are no whole groups of 5');
+    await (await of(8))[Symbol.asyncDispose]();
   }));
 
 Deno.test("a scale beyond fp16 is told by every method, with the linear's name", () =>

@@ -17,7 +17,8 @@ const small = ["--length", "12", "--steps", "6", "--device", "cpu"];
 
 Deno.test("generate: the text alone on stdout, what it took on stderr, the same for the same seed", async () => {
   const warm = [model, "lomen rubs the boat and it", ...small, "--temperature", "1"];
-  const [first, again, other] = await Promise.all([
+  const [empty, first, again, other] = await Promise.all([
+    generate(model, "hi", "--length", "4", "--device", "cpu"),
     generate(...warm, "--seed", "1"),
     generate(...warm, "--seed", "1"),
     generate(...warm, "--seed", "2"),
@@ -27,6 +28,9 @@ Deno.test("generate: the text alone on stdout, what it took on stderr, the same 
   assertMatch(first.err, /llada-b12-t1 /);
   assertMatch(first.err, /^\d+ new tokens in .* per second, 6 function evaluations$/m);
   assertEquals(again.out, first.out);
+  // The testbed has nothing to say to that.
+  assertEquals([empty.code, empty.out], [0, "\n"]);
+  assertStringIncludes(empty.err, "the answer is empty: its first token ends the text");
   assertEquals(other.out === first.out, false);
 });
 

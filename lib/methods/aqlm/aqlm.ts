@@ -63,17 +63,25 @@ export function aqlm(options: AqlmOptions = {}): Method {
     seed !== 1 && `seed${seed}`,
   ].filter(Boolean).join("-");
   const full = { books, bits, group, epochs, tolerance, seed };
-  return { name, needsHessian: true, quantize: (linear) => quantize(linear, full) };
+  return {
+    name,
+    needsHessian: true,
+    check: ({ name, shape }) => checkWidth(name, shape[1], group),
+    quantize: (linear) => quantize(linear, full),
+  };
+}
+
+function checkWidth(name: string, cols: number, group: number): void {
+  if (cols % group === 0) return;
+  throw new RangeError(
+    `Cannot quantize "${name}": its ${cols} columns are no whole groups of ${group}; choose a divisor`,
+  );
 }
 
 async function quantize(linear: LinearInput, options: Required<AqlmOptions>): Promise<QuantizedLinear> {
   const { kernels = referenceKernels, signal, name } = linear, { epochs, tolerance, seed } = options;
   const original = readWeight(linear), { cols } = original;
-  if (cols % options.group !== 0) {
-    throw new RangeError(
-      `Cannot quantize "${name}": its ${cols} columns are no whole groups of ${options.group}; choose a divisor`,
-    );
-  }
+  checkWidth(name, cols, options.group);
   const { W, H, dead } = aliveInputs(original, readHessian(linear, cols));
   const S = matrix(cols, cols, new Float32Array(H.data));
   const fit: Fit = { W, S, kernels, ...initial(W, options) };
