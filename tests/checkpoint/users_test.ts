@@ -13,6 +13,7 @@ import { except } from "../../lib/quant/except.ts";
 import type { ChatTokenizer } from "../../lib/checkpoint/tokenizer/tokenizer.ts";
 import { exportCheckpoint } from "../../lib/export/export.ts";
 import { copyCompanions } from "../../lib/checkpoint/hub/companions.ts";
+import { everyMethod } from "../methods/every_method.ts";
 import {
   checkpointTensors,
   familyConfigs,
@@ -156,6 +157,7 @@ Deno.test("a scale beyond fp16 is told by every method, with the linear's name",
     const shape = { bits: 2, group: 8 };
     const methods: Method[] = [rtn(shape), gptq(shape), levels(shape)];
     for (const profile of ["plus", "official", "paper"] as const) methods.push(daq({ ...shape, profile }));
+    for (const { make } of Object.values(everyMethod)) methods.push(make(8));
     for (const method of methods) {
       const error = await assertRejects(
         () => quantize(model, method, { calibration, seed: 1 }),
