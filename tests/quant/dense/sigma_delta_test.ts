@@ -1,5 +1,5 @@
-import { assert } from "@std/assert";
-import { decodeSigmaDelta, storeSigmaDelta } from "../../../lib/quant/dense/sigma_delta.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { decodeSigmaDelta, readSigmaDelta, storeSigmaDelta } from "../../../lib/quant/dense/sigma_delta.ts";
 import { rotate, signsOf } from "../../../lib/tensor/hadamard.ts";
 import { rng } from "../../../lib/tensor/rng.ts";
 import { distance } from "../../layers.ts";
@@ -20,5 +20,18 @@ Deno.test("sigma-delta: at a rate of one a block decodes to σ y + μ, turned ba
       });
       assert(distance(turned, wanted) < 1e-6, `${binary ? "bits" : "trits"}, row ${i}: ${turned} for ${wanted}`);
     }
+  }
+});
+
+Deno.test("sigma-delta: a block of no whole number of columns is refused", () => {
+  const blocks = [new Uint8Array(8)], scales = new Float32Array(2);
+  const q = storeSigmaDelta("up", { rows: 1, cols: 8, group: 8, rate: 1, binary: false, seed: 1, blocks, scales }, {});
+  assertEquals(readSigmaDelta(q).group, 8);
+  for (const group of [0, -8, 2.5, NaN, "8"]) {
+    assertThrows(
+      () => readSigmaDelta({ ...q, config: { ...q.config, group } }),
+      RangeError,
+      `group is ${group}, wanted a positive integer`,
+    );
   }
 });
