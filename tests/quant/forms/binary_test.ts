@@ -64,7 +64,7 @@ Deno.test("a stored linear that does not fit its shape is refused", () => {
   const q: QuantizedLinear = { name: "x", format: "binary", shape: [4, 8], config: { group: 8 }, tensors, report: {} };
   assertThrows(() => decodeBinary({ ...q, shape: [40, 8] }), RangeError, "scales end before group 0");
   assertThrows(() => decodeBinary({ ...q, config: {} }), RangeError, "group is undefined");
-  for (const group of [0, -8, 2.5, "8", null]) {
+  for (const group of [0, -8, 2.5, "8"]) {
     assertThrows(() => decodeBinary({ ...q, config: { group } }), RangeError, "wanted a positive integer");
   }
   const { dtype, bytes } = tensors.col_scale, short = { dtype, shape: [15], bytes: bytes.subarray(0, 30) };
