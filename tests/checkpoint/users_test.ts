@@ -177,7 +177,12 @@ Deno.test("files that no one needs stop nothing, and nothing from outside the fo
     await Deno.symlink("../secret", `${from}/LICENSE`);
     await Deno.symlink("nowhere", `${from}/tokenizer.model`);
     await Deno.writeTextFile(`${from}/merges.txt`, "a b");
-    assertEquals(await copyCompanions(from, out), ["merges.txt"]);
+    // Older downloads into a folder are links to a cache: what texts need goes along.
+    for (const file of ["added_tokens.json", "generation_config.json"]) {
+      await Deno.writeTextFile(`${folder}/${file}`, "{}");
+      await Deno.symlink(`../${file}`, `${from}/${file}`);
+    }
+    assertEquals(await copyCompanions(from, out), ["added_tokens.json", "generation_config.json", "merges.txt"]);
   }));
 
 Deno.test("files as editors and systems leave them: byte order marks, nulls, tokenizers without a type, litter", () =>

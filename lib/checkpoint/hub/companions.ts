@@ -13,9 +13,9 @@ export const companions = [
   /^(configuration|modeling|tokenization|generation)\w*\.py$/,
 ];
 
-/** What a tokenizer is made of: taken along also where the user's folder holds links to it. */
+/** What a tokenizer and its ends of text are made of: taken along also where the user's folder holds links to it. */
 const needed =
-  /^(tokenizer(_config)?\.json|vocab\.json|merges\.txt|special_tokens_map\.json|chat_template\.(jinja|json))$/;
+  /^((tokenizer(_config)?|vocab|added_tokens|special_tokens_map|generation_config|chat_template)\.json|merges\.txt|chat_template\.jinja)$/;
 
 /**
  * Copies them from the folder `dir` to the folder `out`; gives their names, sorted. What no one needs is left behind where it is no file, or a link that
