@@ -61,7 +61,7 @@ export const planted: readonly Edit[] = [
   {
     name: "an empty model card",
     file: "lib/pipeline/disk/packed_folder.ts",
-    find: 'await text("README.md", modelCard({ ...card, tuning: tuning?.rows }));',
+    find: 'await text("README.md", modelCard({ ...card, tuning: rows }));',
     put: 'await text("README.md", "");',
     tests: ["tests/pipeline/summary_test.ts"],
   },
