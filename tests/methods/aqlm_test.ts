@@ -62,6 +62,18 @@ Deno.test("aqlm: rounds lower the loss that it reports, which is the true one, a
   assert(losses[1] <= losses[0] && losses[2] <= losses[1], `${losses}`);
 });
 
+Deno.test("aqlm: rounds end with the first that lowers the loss by less than the tolerance", async () => {
+  const linear = layer(24, 32, 3);
+  const of = async (epochs: number, tolerance: number) =>
+    (await aqlm({ books: 1, bits: 4, group: 4, epochs, tolerance }).quantize(linear)).report as Record<string, number>;
+  const losses = [(await of(1, 0)).initialLoss];
+  for (const epochs of [1, 2, 3, 4, 5, 6]) losses.push((await of(epochs, 0)).loss);
+  const last = losses.slice(1).findIndex((loss, round) => loss > losses[round] * (1 - 0.05));
+  assert(last > 0 && last < 5, `${losses}`);
+  const { rounds, loss } = await of(6, 0.05);
+  assertEquals([rounds, loss], [last, losses[last + 1]]);
+});
+
 Deno.test("aqlm: where it ends, hardly a code alone could be changed for the better", async () => {
   const rows = 16, cols = 24, linear = layer(rows, cols, 7);
   const q = await aqlm({ books: 1, bits: 4, group: 4, epochs: 40, tolerance: 0 }).quantize(linear),
