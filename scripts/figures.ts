@@ -28,20 +28,20 @@ const options = readOptions("deno task figures [options]", {
 
 await main(async () => {
   const { from, tuning, second, results } = options;
-  const plain = ["means.jsonl", "verdicts.jsonl"],
-    finished: [folder: string, files: readonly string[], as: string][] = [
-      [from, ["rows.jsonl", ...plain, "report.md"], ""],
-      [tuning, [...plain, "curves.jsonl", "report.md"], "tuning_"],
-      [options.methods, [...plain, "report.md", "figures/methods-front.svg"], "methods_"],
-      [options.decoding, [...plain, "figures/decoding.svg"], "decoding_"],
-      [second, plain, "second_world_"],
-    ];
+  const plain = ["means.jsonl", "verdicts.jsonl"];
+  const finished: [folder: string, files: readonly string[], as: string][] = [
+    [from, ["rows.jsonl", ...plain, "report.md"], ""],
+    [tuning, [...plain, "curves.jsonl", "report.md"], "tuning_"],
+    [options.methods, [...plain, "report.md", "figures/methods-front.svg"], "methods_"],
+    [options.decoding, [...plain, "figures/decoding.svg"], "decoding_"],
+    [second, plain, "second_world_"],
+  ];
   const given = finished.filter(([folder]) => folder !== "");
   for (const [folder, files] of given) {
     for (const file of files) await checkThere(folder, file);
   }
   await Deno.mkdir(join(results, "figures"), { recursive: true });
-  for (const [folder, files, as] of given.filter(([folder]) => folder !== tuning)) {
+  for (const [folder, files, as] of given.filter(([, , as]) => as !== "tuning_")) {
     for (const file of files) {
       await Deno.copyFile(join(folder, file), join(results, file.startsWith("figures/") ? file : `${as}${file}`));
     }
